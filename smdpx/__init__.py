@@ -1,0 +1,27 @@
+"""smdpx: score matching via differentiable physics, as a small language on JAX.
+
+An inverse problem is an equation, and the equation is the program: write the physics, the noise and the
+score once; simulation, training, posterior samples and likelihoods are solves of equations made from them.
+"""
+
+from . import exact as exact, metrics as metrics, nn as nn
+from ._diffusion import Diffusion as Diffusion
+from ._drift import Drift as Drift, ReverseDrift as ReverseDrift, Score as Score
+from ._equation import (
+    SDE as SDE,
+    AbstractDrift as AbstractDrift,
+    Forward as Forward,
+    Reverse as Reverse,
+)
+from ._fit import FitDiverged as FitDiverged, Stage as Stage, fit as fit
+from ._loss import (
+    AbstractLoss as AbstractLoss,
+    ImplicitScoreMatching as ImplicitScoreMatching,
+    SlicedScoreMatching as SlicedScoreMatching,
+    TwoWayLoss as TwoWayLoss,
+    WindowLoss as WindowLoss,
+)
+from ._progress import Progress as Progress
+from ._solve import simulate as simulate, solve as solve
+from ._step import StepDrift as StepDrift, mirror as mirror, negative_step as negative_step
+from ._window import Windows as Windows

@@ -1,0 +1,336 @@
+"""Training: windows drawn on the device, many updates in one compiled call, the host told now and then.
+
+    θ ← θ - optimiser(∇_θ loss(equation(θ), windows)),      θ̄ ← a θ̄ + (1 - a) θ
+
+Called with arrays, `fit` reports progress, calls back, writes checkpoints, and raises where a loss is not
+finite. Called under a JAX transformation it is one pure function of its arrays, so
+`eqx.filter_vmap(lambda key: sx.fit(...))(keys)` trains many seeds side by side in one program.
+"""
+
+import os
+import pathlib
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import optax
+from jaxtyping import Array
+
+from . import _validate as validate
+from ._drift import ReverseDrift, Score
+from ._equation import SDE, AbstractDrift
+from ._loss import AbstractLoss, WindowLoss, scores
+from ._progress import Progress, progress_bar
+from ._types import Args, Key, State
+from ._window import check_window, draw, even_step
+
+__all__ = ["FitDiverged", "Stage", "fit"]
+
+
+class Stage(eqx.Module):
+    """One stage of a curriculum: a window size and how long to train on it.
+
+    Attributes:
+        window: states a window, at least 2; 2 is the one-step loss.
+        updates: optimiser updates, at least 1.
+        learning_rate: the peak of a schedule that warms up over 5 % of the updates and decays to 1 % of the
+            peak on a cosine; or an optax schedule of your own, `optax.constant_schedule(1e-4)` for a
+            constant. Good values: 1e-3 for small networks, 1e-4 for convolutional ones.
+        stride: grid steps between a window's states.
+        batch: windows an update.
+
+    >>> import smdpx as sx
+    >>> curriculum = [sx.Stage(window=2, updates=10_000), sx.Stage(window=10, updates=2_000, learning_rate=1e-4)]
+    """
+
+    window: int = eqx.field(static=True, default=2)
+    updates: int = eqx.field(static=True, default=10_000)
+    learning_rate: float | optax.Schedule = eqx.field(static=True, default=1e-3)
+    stride: int = eqx.field(static=True, default=1)
+    batch: int = eqx.field(static=True, default=256)
+
+    def __check_init__(self) -> None:
+        if self.updates < 1 or self.batch < 1:
+            raise ValueError(f"`Stage` needs at least one update and one window; got {self.updates}, {self.batch}.")
+        if not callable(self.learning_rate) and not self.learning_rate > 0:
+            raise ValueError(f"`Stage` needs a learning rate > 0; got {self.learning_rate}.")
+
+    def schedule(self) -> optax.Schedule:
+        """The learning rate as a function of the update within the stage."""
+        if callable(self.learning_rate):
+            return self.learning_rate
+        peak, warmup = self.learning_rate, self.updates // 20
+        return optax.warmup_cosine_decay_schedule(0.0 if warmup else peak, peak, warmup, self.updates, 0.01 * peak)
+
+
+class FitDiverged(RuntimeError):
+    """A loss that is not finite.
+
+    Attributes:
+        update: the update at which it came, counted from 0 over the whole curriculum.
+        window: the window size of its stage.
+        loss: the last finite loss (the mean since the last report).
+        trained: the averaged model of the updates whose loss was finite.
+    """
+
+    def __init__(self, update: int, window: int, loss: float, trained: Any):
+        super().__init__(
+            f"The loss is not finite at update {update} (window {window}); the mean loss before it was {loss:.6g}. "
+            "Lower the learning rate, shorten the window, or clip the gradient: `optimizer=lambda lr: optax.chain("
+            "optax.clip_by_global_norm(1.0), optax.adam(lr))`. The last finite model is this error's `trained`."
+        )
+        self.update, self.window, self.loss, self.trained = update, window, loss, trained
+
+
+class _State(eqx.Module):
+    """What changes from update to update."""
+
+    params: Any
+    average: Any
+    optimizer: Any
+    update: Array  # within the stage
+    loss: Array  # summed since the last report
+    finite: Array
+
+
+def fit(
+    equation: AbstractDrift | SDE,
+    paths: State,
+    ts: Any,
+    *,
+    key: Key,
+    loss: AbstractLoss | None = None,
+    curriculum: Sequence[Stage] = (Stage(),),
+    optimizer: Callable[..., optax.GradientTransformation] = optax.adam,
+    average: float = 0.999,
+    callback: Callable[[Progress], dict[str, float] | None] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    args: Args = None,
+) -> Any:
+    """Train the score in an equation on simulated trajectories (arXiv:2301.10250, eqs 3-5).
+
+    Backward windows learn the drift with coefficient 2 (theorem A.2), so train `-P + 2*s` with the default
+    loss, or `-P + s` with `TwoWayLoss`; then use `s` with any coefficient. An equation without a score
+    trains its `ReverseDrift` (a surrogate of the physics).
+
+    Arguments:
+        equation: a reverse equation, `-P + 2*s`; with noise, `-P + 2*s + g`, the unroll is noisy.
+        paths: trajectories of shape (trajectories, times, ...), as from `simulate`.
+        ts: their increasing grid. On an uneven grid each window takes its own steps.
+        key: a JAX key. The same key gives the same weights, bit for bit, on the same machine.
+        loss: `WindowLoss()` (default), `TwoWayLoss()`, `ImplicitScoreMatching()`, `SlicedScoreMatching()`,
+            or your own `AbstractLoss`.
+        curriculum: stages, run in order; each compiles once.
+        optimizer: a function from a learning-rate schedule to an optax optimiser: `optax.adam`.
+        average: decay a of the exponential moving average of the weights that is returned; 0 for the
+            last weights.
+        callback: called with a `Progress` at each report (some fifty in all); what it returns is shown.
+        checkpoint: a file to write the training's state to at each report, and to resume from.
+        args: handed to every callable untouched.
+
+    Returns:
+        The trained drift: the `Score` of the equation with the new weights.
+
+    Raises:
+        ValueError: trajectories that do not fit their times or are not finite (which, and when), a
+            window longer than the trajectories, states that the drifts do not return alike.
+        TypeError: an equation with nothing to train.
+        FitDiverged: a loss that is not finite; carries the last finite model.
+
+    >>> import jax, jax.numpy as jnp, smdpx as sx
+    >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
+    >>> ts = jnp.linspace(0.0, 1.0, 11)
+    >>> paths = sx.simulate(P + g, jnp.ones(32), ts, key=jax.random.key(0))
+    >>> s = sx.Score(sx.nn.MLP(key=jax.random.key(1)), g)
+    >>> s = sx.fit(-P + 2 * s, paths, ts, key=jax.random.key(2), curriculum=[sx.Stage(updates=10)])
+    >>> -P + s
+    dx = [-P(x) + ½g²·s(t, x)] dτ
+    """
+    loss = WindowLoss() if loss is None else loss
+    ts = _check(equation, paths, ts, loss, curriculum, average, args)
+    run = _Run(equation, loss, optimizer, average, even_step(ts))
+    data = (jtu.tree_map(jnp.asarray, paths), jnp.asarray(ts, jtu.tree_leaves(paths)[0].dtype))
+    if not validate.is_concrete(equation, paths, key, args):
+        if callback is not None or checkpoint is not None:
+            raise ValueError("Under a JAX transformation `fit` is one program: no `callback`, no `checkpoint`.")
+        return _fit_traced(run, curriculum, data, key, args)
+    return _fit_on_host(run, curriculum, data, key, args, callback, checkpoint)
+
+
+def _fit_traced(run: "_Run", curriculum: Sequence[Stage], data: Any, key: Key, args: Args) -> Any:
+    params = average = run.initial()
+    finite = jnp.array(True)
+    for index, stage in enumerate(curriculum):
+        state = run.begin(stage, params, average)
+        state = run.advance(stage, index, state, stage.updates, data, key, args)
+        params, average, finite = state.params, state.average, finite & state.finite
+    average = eqx.error_if(average, ~finite, "`fit`: a loss is not finite; call it outside of jit and vmap to see where.")
+    return run.trained(average)
+
+
+def _fit_on_host(run: "_Run", curriculum: Any, data: Any, key: Key, args: Args, callback: Any, checkpoint: Any) -> Any:
+    total = sum(stage.updates for stage in curriculum)
+    advance = eqx.filter_jit(run.advance)
+    params = average = run.initial()
+    resumed, restored = _restore(checkpoint, run.begin(curriculum[0], params, average))
+    done = sum(stage.updates for stage in curriculum[:resumed])
+    with progress_bar(total) as show:
+        for index, stage in enumerate(curriculum[resumed:], start=resumed):
+            state = run.begin(stage, params, average) if restored is None or index > resumed else restored
+            for stop in _reports(int(state.update), stage.updates, total):
+                started, before = time.perf_counter(), int(state.update)
+                state = advance(stage, index, state, jnp.int32(stop), data, key, args)
+                updates = int(state.update) - before  # waits for the device: the one sync of a report
+                mean = float(state.loss) / max(updates, 1)
+                if not bool(state.finite):
+                    raise FitDiverged(done + int(state.update), stage.window, mean, run.trained(state.average))
+                _save(checkpoint, index, state)
+                rate = updates / (time.perf_counter() - started)
+                report = Progress(done + stop, total, stage.window, mean, rate, run.trained(state.average))
+                show(report, None if callback is None else callback(report))
+            params, average, done = state.params, state.average, done + stage.updates
+    return run.trained(average)
+
+
+class _Run(eqx.Module):
+    """The parts of a training that stay the same, and one compiled piece of it."""
+
+    equation: Any
+    loss: AbstractLoss
+    optimizer: Any = eqx.field(static=True)
+    average: float = eqx.field(static=True)
+    step: float | None = eqx.field(static=True)
+
+    def _split(self) -> tuple[Any, Any]:
+        """The trained network's arrays, and everything else."""
+        nothing = jtu.tree_map(lambda _: False, self.equation)
+        spec = eqx.tree_at(_network, nothing, jtu.tree_map(eqx.is_inexact_array, _network(self.equation)))
+        return eqx.partition(self.equation, spec)
+
+    def initial(self) -> Any:
+        """The parameters to start from."""
+        return self._split()[0]
+
+    def trained(self, params: Any) -> Any:
+        """The trained drift with these parameters."""
+        return trainable(eqx.combine(params, self._split()[1]))
+
+    def begin(self, stage: Stage, params: Any, average: Any) -> _State:
+        """The state at the start of a stage: the optimiser starts anew, the weights and their average go on."""
+        optimizer = self.optimizer(stage.schedule()).init(params)
+        zero = jnp.zeros((), jtu.tree_leaves(params)[0].dtype)
+        return _State(params, average, optimizer, jnp.int32(0), zero, jnp.array(True))
+
+    def advance(self, stage: Stage, index: int, state: _State, stop: Any, data: Any, key: Key, args: Args) -> _State:
+        """Updates until `stop`, or until a loss is not finite. One compiled loop, whatever their number."""
+        paths, ts = data
+        rest = self._split()[1]
+        optimizer = self.optimizer(stage.schedule())
+        stage_key = jr.fold_in(key, index)
+
+        def objective(params: Any, key: Key) -> Array:
+            key_windows, key_loss = jr.split(key)
+            windows = draw(paths, ts, self.step, size=stage.window, stride=stage.stride, batch=stage.batch, key=key_windows)
+            return self.loss(eqx.combine(params, rest), windows, key_loss, args)
+
+        def more(state: _State) -> Array:
+            return (state.update < stop) & state.finite
+
+        def update(state: _State) -> _State:
+            value, gradient = jax.value_and_grad(objective)(state.params, jr.fold_in(stage_key, state.update))
+            finite = jnp.isfinite(value)
+            # The average takes only weights whose loss was seen to be finite, so that it can be handed back.
+            decay = jnp.minimum(self.average, (1 + state.update) / (10 + state.update)).astype(value.dtype)
+            decay = jnp.where(finite, decay, 1)
+            average = jtu.tree_map(lambda a, p: jnp.where(decay < 1, decay * a + (1 - decay) * p, a), state.average, state.params)
+            step, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+            params = optax.apply_updates(state.params, step)
+            total = state.loss + jnp.where(finite, value, 0)
+            return _State(params, average, optimizer_state, state.update + finite.astype(jnp.int32), total, finite)
+
+        state = eqx.tree_at(lambda s: s.loss, state, jnp.zeros_like(state.loss))
+        return jax.lax.while_loop(more, update, state)
+
+
+def trainable(equation: AbstractDrift | SDE) -> Any:
+    """The drift of an equation that is trained: its score, or without one its reverse simulator."""
+    found = scores(equation)
+    if len(found) == 1:
+        return found[0][1]
+    drift = equation.drift if isinstance(equation, SDE) else equation
+    surrogates = [term.drift for term in drift.summands if isinstance(term.drift, ReverseDrift)]
+    if not found and len(surrogates) == 1:
+        return surrogates[0]
+    raise TypeError(
+        f"`fit` trains one score, or one `ReverseDrift` where there is no score; `{equation}` has {len(found)} and "
+        f"{len(surrogates)}. Write `-P + 2*s` with `s = Score(net, g)`."
+    )
+
+
+def _network(equation: Any) -> Any:
+    drift = trainable(equation)
+    return drift.net if isinstance(drift, Score) else drift.f
+
+
+def _check(equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, average: float, args: Args) -> Any:
+    if not isinstance(equation, AbstractDrift | SDE):
+        raise TypeError(f"`fit` needs an equation such as `-P + 2*s`; got {type(equation).__name__}.")
+    network = _network(equation)
+    if not any(map(eqx.is_inexact_array, jtu.tree_leaves(network))):
+        raise TypeError(f"`{equation}` has nothing to train: {trainable(equation)!r} holds no arrays. Use `sx.nn.MLP`.")
+    ts = validate.check_times(ts)
+    validate.check_paths(paths, ts)
+    for stage in curriculum:
+        check_window(stage.window, stage.stride, len(ts))
+    if not 0 <= average < 1:
+        raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
+    validate.check_drifts(equation, jtu.tree_map(lambda leaf: leaf[:, 0], paths), args)
+    for coefficient, score in scores(equation):
+        if not score.g.g if isinstance(score.g.g, int | float) else False:
+            raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
+        if isinstance(coefficient, int | float) and coefficient != (loss.coefficient or coefficient):
+            warnings.warn(
+                f"`{type(loss).__name__}` is minimised by the drift with score coefficient {loss.coefficient}, so "
+                f"training `{equation}` gives a score that is off by {loss.coefficient}/{coefficient:g}. Train "
+                f"`-P + {loss.coefficient}*s`; use any coefficient afterwards.",
+                stacklevel=3,
+            )
+    return ts
+
+
+def _reports(start: int, stop: int, total: int) -> Iterator[int]:
+    """Where to stop and report: every fiftieth of the whole training."""
+    every = max(1, -(-total // 50))
+    yield from (min(update + every, stop) for update in range(start, stop, every))
+
+
+def _restore(checkpoint: Any, like: _State) -> tuple[int, _State | None]:
+    """The stage that a checkpoint is in and its state; (0, None) where there is none."""
+    if checkpoint is None or not pathlib.Path(checkpoint).exists():
+        return 0, None
+    with pathlib.Path(checkpoint).open("rb") as file:
+        try:
+            return int(eqx.tree_deserialise_leaves(file, jnp.int32(0))), eqx.tree_deserialise_leaves(file, like)
+        except (RuntimeError, ValueError, EOFError) as error:
+            raise ValueError(
+                f"`checkpoint`: {str(checkpoint)!r} was written by another network or optimiser. Delete it to start anew."
+            ) from error
+
+
+def _save(checkpoint: Any, stage: int, state: _State) -> None:
+    if checkpoint is None:
+        return
+    path = pathlib.Path(checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and moved: a training that is stopped here leaves the last checkpoint whole.
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        eqx.tree_serialise_leaves(file, jnp.int32(stage))
+        eqx.tree_serialise_leaves(file, state)
+    partial.replace(path)

@@ -1,0 +1,209 @@
+"""One equation, one solve: `solve` calls diffrax once for the whole batch; `simulate` makes data.
+
+    x(ts[0]) = x0,    dx = f dt + g dW    saved at every ts
+
+Time's direction and the Brownian path are `_lower`'s business. Solver, adjoint and step-size controller
+are diffrax's own objects, passed through.
+"""
+
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+
+from . import _validate as validate
+from ._equation import SDE, AbstractDrift, Forward
+from ._lower import Clock, GridNoise, levy_area, lower, sign_of
+from ._types import Args, Key, State
+
+__all__ = ["simulate", "solve"]
+
+# Solvers that form a matrix of the state's size: the Jacobian, or Milstein's derivative of the noise. Over a
+# batch these are block diagonal, and formed whole they cost samples² or samples³: solved sample by sample.
+_DENSE_IN_THE_STATE = (dfx.AbstractImplicitSolver, dfx.ItoMilstein, dfx.StratonovichMilstein)
+
+# An adaptive solve that takes this many steps has failed; fixed steps are as many as the grid has.
+_MAX_ADAPTIVE_STEPS = 16**4
+
+
+def solve(
+    equation: AbstractDrift | SDE,
+    x0: State,
+    ts: Any,
+    *,
+    key: Key | None = None,
+    args: Args = None,
+    solver: dfx.AbstractSolver | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    saveat: dfx.SaveAt | None = None,
+    adjoint: dfx.AbstractAdjoint | None = None,
+    brownian_path: dfx.AbstractBrownianPath | None = None,
+) -> State:
+    """Solve an equation from x0 at ts[0] to ts[-1], for a batch of states.
+
+    A forward equation wants increasing times, a reverse one decreasing times: `-P + s` from
+    `ts[::-1][0] = T` down to 0. The whole batch is one solve, so an adaptive controller chooses one step
+    size for all samples (implicit solvers solve each sample by itself, with its own steps).
+
+    Arguments:
+        equation: a drift (an ODE) or an `SDE`.
+        x0: states at ts[0]; any pytree of floating arrays of shape (samples, ...).
+        ts: strictly monotone physical times, at least two. With fixed steps they are the steps.
+        key: a JAX key; needed by an `SDE`, refused by an ODE.
+        args: handed to every callable untouched.
+        solver: any diffrax solver for the kind of equation. Default: `diffrax.Euler()`, the scheme that
+            `fit` unrolls by default.
+        stepsize_controller: a diffrax controller such as `diffrax.PIDController(rtol=1e-5, atol=1e-7)`.
+            Default: one step per interval of `ts`.
+        saveat: a `diffrax.SaveAt` without times, `SaveAt(t1=True)` for the end alone.
+            Default: every ts.
+        adjoint: a diffrax adjoint, for gradients through the solve.
+            Default: `diffrax.RecursiveCheckpointAdjoint()`.
+        brownian_path: a path on the solver's clock τ = |t - ts[0]|, to share noise between solves (a
+            convergence study, say). Default: fresh normals on the steps, or a `VirtualBrownianTree`
+            where the steps are adaptive.
+
+    Returns:
+        States shaped like x0 with the times as a second axis: (samples, times, ...).
+
+    Raises:
+        ValueError: times that are not monotone, repeat, are not finite or run against the equation; states
+            that are integers, lack the sample axis, are not finite, or that a drift does not return alike.
+        TypeError: a solver for the other kind of equation, or without the Brownian information it needs.
+        RuntimeError: an adaptive or implicit solve that failed: diffrax's reason and the time reached.
+
+    >>> import jax.numpy as jnp, smdpx as sx, diffrax as dfx
+    >>> decay = sx.Drift(lambda t, x, args: -x)
+    >>> x = sx.solve(decay, jnp.ones(3), jnp.linspace(0.0, 1.0, 11), solver=dfx.Tsit5())
+    >>> x.shape, round(float(x[0, -1]), 4)
+    ((3, 11), 0.3679)
+    """
+    solver = dfx.Euler() if solver is None else solver
+    if not isinstance(equation, AbstractDrift | SDE):
+        raise TypeError(f"`solve` needs an equation such as `-P + s`; got {type(equation).__name__}.")
+    ts = validate.check_times(ts, equation)
+    validate.check_states(x0, "x0")
+    validate.check_finite_states(x0, "x0")
+    if brownian_path is None or key is not None:
+        validate.check_key(equation, key)
+    validate.check_solver(equation, solver, brownian_path)
+    validate.check_drifts(equation, x0, args)
+    validate.check_step_grid(equation, ts)
+    validate.check_stepping(solver, stepsize_controller, saveat)
+    tau = abs(ts - ts[0])
+    ys, reached, result = _solve(
+        equation, x0, (ts[0], tau), key, args, (solver, stepsize_controller, saveat, adjoint, brownian_path)
+    )
+    if not validate.is_concrete(result, ys):
+        return result.error_if(ys, result != dfx.RESULTS.successful)
+    _raise_if_failed(equation, solver, result, reached)
+    return ys
+
+
+@eqx.filter_jit
+def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, how: Any) -> Any:
+    solver, controller, saveat, adjoint, path = how
+    dtype = jnp.result_type(*jtu.tree_leaves(x0))
+    start, tau = jnp.asarray(times[0], dtype), jnp.asarray(times[1], dtype)
+    clock = Clock(start, sign_of(equation))
+    options: dict[str, Any]
+    if controller is None:
+        save = dfx.SubSaveAt(t0=True, steps=True)
+        options = {"stepsize_controller": dfx.StepTo(tau), "dt0": None, "max_steps": len(tau) - 1}
+    else:
+        if isinstance(equation, SDE):
+            # Linear interpolation between steps has too small a variance: step to every saved time; and
+            # without the rejected times a Brownian path would be seen only where it was kind.
+            controller = dfx.ClipStepSizeController(controller, step_ts=tau, store_rejected_steps=256)
+        save = dfx.SubSaveAt(ts=tau)
+        options = {"stepsize_controller": controller, "dt0": tau[1], "max_steps": _MAX_ADAPTIVE_STEPS}
+    save = save if saveat is None else saveat.subs
+    reached = dfx.SubSaveAt(t1=True, fn=lambda t, y, args: clock(t))
+
+    def brownian(x0: State, key: Key | None) -> Any:
+        if path is not None or key is None:
+            return path
+        shape = jax.eval_shape(lambda x: x, x0)
+        if controller is None:
+            return GridNoise(key, shape, levy_area(solver), clock)
+        return dfx.VirtualBrownianTree(0.0, tau[-1], tau[-1] / 2**16, shape, key, levy_area(solver))
+
+    def run(x0: State, key: Key | None) -> Any:
+        solution = dfx.diffeqsolve(
+            lower(equation, clock, solver, brownian(x0, key)),
+            solver,
+            t0=tau[0],
+            t1=tau[-1],
+            y0=x0,
+            args=args,
+            saveat=dfx.SaveAt(subs=(save, reached)),
+            adjoint=dfx.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+            throw=False,
+            **options,
+        )
+        ys, now = solution.ys
+        return jtu.tree_map(lambda y: jnp.moveaxis(y, 0, 1), ys), now[-1], solution.result
+
+    if not isinstance(solver, _DENSE_IN_THE_STATE):
+        return run(x0, key)
+    samples = jtu.tree_leaves(x0)[0].shape[0]
+    keys = None if key is None else jax.random.split(key, samples)
+    ys, reached, result = eqx.filter_vmap(run)(jtu.tree_map(lambda leaf: leaf[:, None], x0), keys)
+    return jtu.tree_map(lambda y: y[:, 0], ys), reached, result
+
+
+def _raise_if_failed(equation: Any, solver: dfx.AbstractSolver, result: Any, reached: Any) -> None:
+    failed = np.atleast_1d(np.asarray(result != dfx.RESULTS.successful))
+    if not failed.any():
+        return
+    first = int(np.argmax(failed))
+    reason = dfx.RESULTS[jtu.tree_map(lambda value: jnp.atleast_1d(value)[first], result)]
+    raise RuntimeError(
+        f"`{type(solver).__name__}` failed on `{equation}` at t = {np.atleast_1d(reached)[first]:.6g} "
+        f"({failed.sum()} of {failed.size} solves): {reason}"
+    )
+
+
+def simulate(
+    equation: AbstractDrift[Forward] | SDE[Forward],
+    x0: State,
+    ts: Any,
+    *,
+    key: Key | None = None,
+    args: Args = None,
+    solver: dfx.AbstractSolver | None = None,
+) -> State:
+    """Trajectories of the forward process on a grid of times: the data that `fit` learns from.
+
+    A `solve` at fixed steps that insists on what training needs: the forward direction, the steps of the
+    very grid that is trained on (interpolated data have too little noise in their increments), and
+    finite states throughout.
+
+    Arguments:
+        equation: the forward process, `P + g` (or `P` alone).
+        x0: initial states, arrays of shape (samples, ...).
+        ts: increasing times; the steps.
+        key: a JAX key, where there is noise.
+        args: handed to every callable untouched.
+        solver: a diffrax solver. Default: `diffrax.Euler()`.
+
+    Returns:
+        States of shape (samples, times, ...).
+
+    Raises:
+        ValueError: as `solve`, and where a trajectory leaves the finite numbers: which one, and when.
+
+    >>> import jax, jax.numpy as jnp, smdpx as sx
+    >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
+    >>> sx.simulate(P + g, jnp.ones(5), jnp.linspace(0.0, 1.0, 11), key=jax.random.key(0)).shape
+    (5, 11)
+    """
+    if isinstance(equation, AbstractDrift | SDE) and equation.direction is not Forward:
+        raise ValueError(f"`simulate` runs forwards, and `{equation}` is a reverse equation: use `solve`.")
+    paths = solve(equation, x0, ts, key=key, args=args, solver=solver)
+    validate.check_paths(paths, ts)
+    return paths

@@ -1,0 +1,231 @@
+"""The Ornstein-Uhlenbeck process with a Gaussian-mixture start, in closed form.
+
+dx = A x dt + g dW with x_0 ~ Σ_k w_k N(μ_k, Σ_k) has the transition x_t | x_0 ~ N(F x_0, Q),
+
+    F(t) = exp(A t),    Q(t) = ∫₀ᵗ exp(A r) g gᵀ exp(Aᵀ r) dr,
+
+so that p_t = Σ_k w_k N(F μ_k, F Σ_k Fᵀ + Q) is a Gaussian mixture, and so is the posterior of x_0
+given x_t.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from .._types import Args, Key, RealScalarLike
+from ._mixture import GaussianMixture, Numbers, is_concrete
+
+_TAYLOR_TERMS = 18  # 1/18! < 1e-15: enough in double precision for ‖A‖t ≤ 1/2
+_DOUBLINGS = 40
+
+
+class OUMixture(eqx.Module):
+    """The process dx = A x dt + g dW, x_0 ~ Σ_k w_k N(μ_k, Σ_k), and all that follows from it.
+
+    A is the drift itself, sign included: a decay at rate λ is `A = -λ`. With a start of point
+    masses, p_t is a density for t > 0 only: `log_prob` and `score` give NaN at t = 0.
+
+    Args:
+        A: the drift's number (times the identity, in any dimension) or matrix, shape () or (d, d).
+        g: the noise, not negative: a number, or one for each component, shape (d,).
+        start: the distribution of x_0, of states of shape () or (d,).
+
+    Attributes:
+        A: shape () or (d, d).
+        g: shape () or (d,).
+        start: the distribution of x_0.
+
+    Raises:
+        ValueError: a shape does not fit the start's, or g is negative.
+
+    Example:
+        >>> from smdpx.exact import GaussianMixture, OUMixture
+        >>> ou = OUMixture(A=-0.5, g=1.0, start=GaussianMixture([-1.0, 1.0]))
+        >>> print(f"{ou.score(1.0, 0.3):.4f}")
+        -0.2058
+        >>> print(ou.component_probabilities(1.0, 0.3).round(3))
+        [0.36000001 0.64      ]
+    """
+
+    A: Float[Array, ""] | Float[Array, "d d"]
+    g: Float[Array, ""] | Float[Array, " d"]
+    start: GaussianMixture
+
+    def __init__(self, A: Numbers, g: Numbers, start: GaussianMixture):
+        dtype = start.means.dtype
+        self.A, self.g, self.start = jnp.asarray(A, dtype), jnp.asarray(g, dtype), start
+        shape = start.shape
+        if self.A.shape not in ((), shape * 2):
+            raise ValueError(
+                f"`A` should be a number or have shape {shape * 2}, since the start's states have shape "
+                f"{shape}; got shape {self.A.shape}. For rates per component write `jnp.diag(rates)`."
+            )
+        if self.g.shape not in ((), shape):
+            raise ValueError(
+                f"`g` should be a number or have shape {shape}, as the start's states; "
+                f"got shape {self.g.shape}."
+            )
+        if is_concrete(g) and np.any(np.asarray(g) < 0):
+            raise ValueError(
+                f"`g` should not be negative, got {g}; noise has no sign: write `abs(g)`."
+            )
+
+    def drift(self, t: RealScalarLike, x: ArrayLike, args: Args = None) -> Float[Array, "*state"]:
+        """A x, as a rate for `smdpx.Drift`.
+
+        Args:
+            t: not used.
+            x: one state, shape () or (d,).
+            args: not used.
+        """
+        del t, args
+        x = jnp.asarray(x)
+        A = self.A.astype(x.dtype)
+        return A * x if A.ndim == 0 else A @ x
+
+    def transition(
+        self, t: RealScalarLike
+    ) -> tuple[Float[Array, "*matrix"], Float[Array, "*matrix"]]:
+        """F and Q in x_t | x_0 ~ N(F x_0, Q).
+
+        Args:
+            t: time, not negative.
+
+        Returns:
+            F and Q: shape () each for states of shape (), else (d, d).
+        """
+        matrix = self.start.shape * 2
+        F, Q = self._transition(t)
+        return F.reshape(matrix), Q.reshape(matrix)
+
+    def marginal(self, t: RealScalarLike) -> GaussianMixture:
+        """p_t, the distribution of x_t.
+
+        Args:
+            t: time, not negative.
+        """
+        F, Q = self._transition(t)
+        means, covariances = self.start._full()
+        spread = F[None] @ covariances @ F.T[None] + Q[None]
+        return self.start._replace(self.start.weights, means @ F.T, spread)
+
+    def log_prob(self, t: RealScalarLike, x: ArrayLike) -> Float[Array, ""]:
+        """log p_t(x).
+
+        Args:
+            t: time, not negative; positive if the start has point masses.
+            x: one state, shape () or (d,).
+        """
+        return self.marginal(t).log_prob(x)
+
+    def score(self, t: RealScalarLike, x: ArrayLike, args: Args = None) -> Float[Array, "*state"]:
+        """∇ₓ log p_t(x), as a network for `smdpx.Score`.
+
+        Args:
+            t: time, not negative; positive if the start has point masses.
+            x: one state, shape () or (d,).
+            args: not used.
+        """
+        del args
+        return self.marginal(t).score(x)
+
+    def sample(self, t: RealScalarLike, n: int, *, key: Key) -> Float[Array, "n *state"]:
+        """Draw n independent states from p_t.
+
+        Args:
+            t: time, not negative.
+            n: how many.
+            key: a JAX random key.
+        """
+        return self.marginal(t).sample(n, key=key)
+
+    def component_probabilities(self, t: RealScalarLike, x: ArrayLike) -> Float[Array, " k"]:
+        """P(x_0 came from component k | x_t = x); for point masses the posterior of x_0.
+
+        Args:
+            t: time, not negative; positive if the start has point masses.
+            x: one state, shape () or (d,).
+        """
+        return self.marginal(t).component_probabilities(x)
+
+    def posterior(self, t: RealScalarLike, x: ArrayLike) -> GaussianMixture:
+        """The distribution of x_0 given x_t = x: one Gaussian for each of the start's components.
+
+        Args:
+            t: time, not negative; positive if the start has point masses.
+            x: the observed state x_t, shape () or (d,).
+        """
+        F, Q = self._transition(t)
+        vector = self.start._vector(x)
+        identity = jnp.eye(vector.size, dtype=vector.dtype)
+
+        def condition(mean: Array, covariance: Array) -> tuple[Array, Array]:
+            factor = (jnp.linalg.cholesky(F @ covariance @ F.T + Q), True)
+            gain = jax.scipy.linalg.cho_solve(factor, F @ covariance).T
+            # Joseph's form: the short one, Σ - K F Σ, loses definiteness to round-off.
+            keep = identity - gain @ F
+            return mean + gain @ (vector - F @ mean), keep @ covariance @ keep.T + gain @ Q @ gain.T
+
+        means, covariances = jax.vmap(condition)(*self.start._full())
+        return self.start._replace(self.component_probabilities(t, x), means, covariances)
+
+    def sample_posterior(
+        self, t: RealScalarLike, x: ArrayLike, n: int, *, key: Key
+    ) -> Float[Array, "n *state"]:
+        """Draw n independent x_0 given x_t = x.
+
+        Args:
+            t: time, not negative; positive if the start has point masses.
+            x: the observed state x_t, shape () or (d,).
+            n: how many.
+            key: a JAX random key.
+        """
+        return self.posterior(t, x).sample(n, key=key)
+
+    def _transition(self, t: RealScalarLike) -> tuple[Float[Array, "d d"], Float[Array, "d d"]]:
+        if is_concrete(t) and np.any(np.asarray(t) < 0):
+            raise ValueError(f"`t` should not be negative, got {t}: the process starts at t = 0.")
+        d = self.start.means[0].size
+        t = jnp.asarray(t, self.A.dtype)
+        noise = jnp.diag(jnp.broadcast_to(self.g**2, (d,)))
+        if self.A.ndim == 0:
+            identity = jnp.eye(d, dtype=self.A.dtype)
+            return jnp.exp(self.A * t) * identity, t * _expm1_ratio(2 * self.A * t) * noise
+        return _lyapunov_flow(self.A, noise, t)
+
+
+def _expm1_ratio(z: Float[Array, ""]) -> Float[Array, ""]:
+    """(eᶻ - 1)/z, with its value and derivative right through z = 0."""
+    small = jnp.abs(z) < 1e-2
+    away = jnp.where(small, 1, z)
+    series = 1 + z / 2 * (1 + z / 3 * (1 + z / 4 * (1 + z / 5 * (1 + z / 6))))
+    return jnp.where(small, series, jnp.expm1(away) / away)
+
+
+def _lyapunov_flow(
+    A: Float[Array, "d d"], noise: Float[Array, "d d"], t: Float[Array, ""]
+) -> tuple[Float[Array, "d d"], Float[Array, "d d"]]:
+    """F = exp(A t) and Q = ∫₀ᵗ exp(A r) noise exp(Aᵀ r) dr."""
+    # Van Loan's block exponential holds exp(-A t), which overflows for a decay with λt > 88 in
+    # single precision. A Taylor series over t/2ˢ and s doublings, Q ← Q + F Q Fᵀ and F ← F², holds
+    # decaying terms only.
+    norm = jax.lax.stop_gradient(jnp.sqrt(jnp.sum(A**2)) * t)
+    doublings = jnp.clip(jnp.ceil(jnp.log2(jnp.maximum(2 * norm, 1))), 0, _DOUBLINGS)
+    step = t * jnp.ldexp(jnp.ones_like(t), -doublings.astype(jnp.int32))
+    F = f_term = jnp.eye(A.shape[0], dtype=A.dtype)
+    Q = q_term = step * noise
+    for order in range(1, _TAYLOR_TERMS):
+        f_term = step / order * (A @ f_term)
+        half = step / (order + 1) * (A @ q_term)
+        q_term = half + half.T
+        F, Q = F + f_term, Q + q_term
+
+    def double(i: Array, flow: tuple[Array, Array]) -> tuple[Array, Array]:
+        F, Q = flow
+        more = i < doublings
+        return jnp.where(more, F @ F, F), jnp.where(more, Q + F @ Q @ F.T, Q)
+
+    return jax.lax.fori_loop(0, _DOUBLINGS, double, (F, Q))

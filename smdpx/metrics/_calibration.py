@@ -1,0 +1,238 @@
+"""Scores and calibration of posterior draws against truths, where no exact posterior is known.
+
+Draws are on axis 0. With xᵢ the m draws for one truth y,
+
+    CRPS = (1/m) Σᵢ |xᵢ - y| - 1/(2m(m-1)) Σᵢⱼ |xᵢ - xⱼ|          (energy score: Euclidean norms)
+    rank = #{i : xᵢ < y},   uniform on 0 ... m if the draws are the posterior's
+    TARP = the rank of |y - r| among |xᵢ - r| for a random point r, in all components at once
+
+CRPS and energy score are proper scores: the true posterior has the lowest expected value. The
+ranks and TARP test calibration, which draws from the prior pass as well: use them with a score.
+"""
+
+import jax.random as jr
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .._types import Key
+from ._common import Samples, as_draws, as_samples, distance_sums, flatten, require
+
+
+def crps(samples: Samples, truth: Samples) -> Float[np.ndarray, "..."]:
+    """Continuous ranked probability score of each component, by the fair estimator.
+
+    CRPS = E|X - y| - ½ E|X - X'| (Gneiting and Raftery 2007), with the second mean over pairs of
+    different draws (Ferro 2014), so that its expectation doesn't depend on the number of draws.
+
+    Args:
+        samples: draws, shape (draws, ...), at least two.
+        truth: what they predict, shape (...).
+
+    Returns:
+        One score a component, shape (...), in units of the state; lower is better. Average it over
+        cases. An exact deterministic answer has 0; few draws may give slightly negative values.
+
+    Raises:
+        ValueError: shapes that don't match, fewer than two draws, or values that are not finite.
+
+    >>> import jax.numpy as jnp
+    >>> crps(jnp.array([[0.0, 1.0], [1.0, 1.0]]), jnp.array([2.0, 3.0])).tolist()
+    [1.0, 2.0]
+    """
+    draws, target = as_draws(samples, truth, least=2)
+    m = len(draws)
+    # Sorted, Σᵢⱼ |xᵢ - xⱼ| = 2 Σᵢ (2i - m - 1) xᵢ, i = 1 ... m: m log m work, not m². Counting
+    # from the truth keeps digits that a far mean would take.
+    x = np.sort(draws - target, axis=0)
+    weights = (2 * np.arange(1, m + 1, dtype=x.dtype) - m - 1) / (m * (m - 1))
+    return np.asarray(np.mean(np.abs(x), axis=0) - np.tensordot(weights, x, axes=1))
+
+
+def energy_score(samples: Samples, truth: Samples) -> Float[np.ndarray, " cases"]:
+    """Energy score of whole states, CRPS's form for several components, by the fair estimator.
+
+    ES = E|X - y| - ½ E|X - X'| with Euclidean norms (Gneiting and Raftery 2007); it sees
+    dependence between components, which CRPS does not.
+
+    Args:
+        samples: draws, shape (draws, cases, ...), at least two draws.
+        truth: what they predict, shape (cases, ...).
+
+    Returns:
+        One score a case, shape (cases,), in units of the state; lower is better.
+
+    Raises:
+        ValueError: shapes that don't match, no axis of cases, fewer than two draws, or values that
+            are not finite.
+
+    >>> import jax.numpy as jnp
+    >>> draws = jnp.array([[[0.0, 0.0]], [[6.0, 8.0]]])
+    >>> energy_score(draws, jnp.array([[3.0, 4.0]])).tolist()
+    [0.0]
+    """
+    draws, target = _with_cases(samples, truth, least=2)
+    m = len(draws)
+
+    score = np.empty(len(target))
+    for case, y in enumerate(flatten(target)):
+        x = flatten(draws[:, case])
+        to_others = distance_sums(x, x).sum() / (2 * m * (m - 1))
+        score[case] = np.linalg.norm(x - y, axis=1).mean() - to_others
+    return score
+
+
+def sbc_ranks(samples: Samples, truth: Samples) -> Int[np.ndarray, "cases ..."]:
+    """Rank of each truth among its draws, for simulation-based calibration.
+
+    rank = #{i : xᵢ < y}, uniform on 0 ... draws if truths come from the prior and draws from the
+    posterior (Talts et al. 2018, arXiv:1804.06788). A histogram of the ranks is ∪-shaped for
+    overconfident draws, ∩-shaped for underconfident ones, slanted for biased ones.
+
+    Args:
+        samples: draws, shape (draws, cases, ...). Ties with the truth count as not below.
+        truth: the states that the cases were simulated from, shape (cases, ...).
+
+    Returns:
+        Integers in 0 ... draws, shape (cases, ...), one for each component.
+
+    Raises:
+        ValueError: shapes that don't match, no axis of cases, or values that are not finite.
+
+    >>> import jax.numpy as jnp
+    >>> sbc_ranks(jnp.array([[0.0, 0.0], [1.0, 1.0]]), jnp.array([0.5, 9.0])).tolist()
+    [1, 2]
+    """
+    draws, target = _with_cases(samples, truth)
+    return np.sum(draws < target, axis=0)
+
+
+def sbc_pvalue(
+    ranks: Int[Array | np.ndarray, "cases ..."], draws: int, *, bins: int | None = None
+) -> Float[np.ndarray, "..."]:
+    """Probability of ranks as uneven as these if they were uniform, by the chi-square test.
+
+    χ² = Σ (observed - expected)² / expected over bins of the ranks, with bins - 1 degrees of
+    freedom. Components of one case depend on each other, so each is tested by itself.
+
+    Args:
+        ranks: from `sbc_ranks`, shape (cases, ...), in 0 ... ``draws``, of independent cases.
+        draws: number of draws that the ranks were found with.
+        bins: number of bins, in 2 ... ``draws`` + 1. By default one for each 20 cases, within
+            these limits.
+
+    Returns:
+        p-values, shape (...). Below .01: not calibrated. Of many components some are small by
+        chance: compare the smallest with .01 / number of components.
+
+    Raises:
+        ValueError: ranks outside 0 ... ``draws``, bins outside their limits, or fewer than five
+            cases a bin, with which the test doesn't hold.
+        ImportError: SciPy is not installed.
+
+    >>> import jax.numpy as jnp
+    >>> float(sbc_pvalue(jnp.arange(100) % 10, draws=9))
+    1.0
+    """
+    if ranks.ndim == 0 or ranks.size == 0:
+        raise ValueError(f"`ranks` must have shape (cases, ...), cases > 0, got {ranks.shape}")
+    low, high = int(ranks.min()), int(ranks.max())
+    if low < 0 or high > draws:
+        raise ValueError(f"`ranks` must be in 0 ... draws = {draws}, got {low} ... {high}")
+    cases = len(ranks)
+    bins = max(2, min(draws + 1, cases // 20)) if bins is None else bins
+    if not 2 <= bins <= draws + 1:
+        raise ValueError(f"`bins` must be in 2 ... draws + 1 = {draws + 1}, got {bins}")
+    if cases < 5 * bins:
+        raise ValueError(
+            f"`ranks` must hold at least 5 cases a bin, got {cases} cases for {bins} bins. Simulate"
+            " more cases, or pass fewer `bins`"
+        )
+
+    def count(r: Int[np.ndarray, " n"]) -> Int[np.ndarray, " bins"]:
+        return np.bincount(r * bins // (draws + 1), minlength=bins)
+
+    components = np.asarray(ranks).reshape(cases, -1).T.astype(np.int64)
+    observed = np.array([count(r) for r in components])
+    # Bins hold unequally many ranks unless bins divides draws + 1.
+    expected = count(np.arange(draws + 1)) * (cases / (draws + 1))
+    chi2 = ((observed - expected) ** 2 / expected).sum(axis=1)
+    return np.asarray(require("scipy.stats").chi2.sf(chi2, bins - 1)).reshape(ranks.shape[1:])
+
+
+def tarp(
+    samples: Samples,
+    truth: Samples,
+    *,
+    key: Key,
+    levels: int = 21,
+    references: Samples | None = None,
+) -> tuple[Float[np.ndarray, " levels"], Float[np.ndarray, " levels"]]:
+    """Expected coverage of credible regions around random points, in all components at once.
+
+    For each case draw a reference r; the ball around r that reaches to the truth has credibility
+    u = P(|X - r| < |y - r|), and coverage(α) = P(u < α) = α if the draws are the posterior's (Lemos
+    et al. 2023, arXiv:2302.03026). u is (rank + uniform) / (draws + 1), which is uniform for any
+    number of draws. Components are divided by the truths' standard deviations.
+
+    Args:
+        samples: draws, shape (draws, cases, ...).
+        truth: the states that the cases were simulated from, shape (cases, ...).
+        key: draws references and breaks ties.
+        levels: number of credibility levels, evenly from 0 to 1, ≥ 2.
+        references: one a case, shape (cases, ...); by default uniform in the box that holds the
+            truths. References that depend on the observation find more: draws from the prior pass
+            with all others.
+
+    Returns:
+        Credibility levels α and the coverage at each, both of shape (levels,). On the diagonal:
+        calibrated, ± √(α(1-α) / cases). Above it at small α and below at large: overconfident; the
+        other way round: underconfident; on one side throughout: biased. With references near the
+        truths the patterns mix.
+
+    Raises:
+        ValueError: shapes that don't match, no axis of cases, values that are not finite, or fewer
+            than two levels.
+
+    >>> import jax.random as jr
+    >>> x = jr.normal(jr.key(0), (100, 500, 2))
+    >>> alpha, coverage = tarp(x[1:], x[0], key=jr.key(1), levels=5)
+    >>> bool(abs(coverage - alpha).max() < 0.07)
+    True
+    """
+    if levels < 2:
+        raise ValueError(f"`levels` must be at least 2, got {levels}")
+    draws, target = _with_cases(samples, truth)
+    key_references, key_ties = jr.split(key)
+    if references is None:
+        low, high = target.min(axis=0), target.max(axis=0)
+        points = low + (high - low) * np.asarray(jr.uniform(key_references, target.shape))
+    else:
+        if references.shape != truth.shape:
+            raise ValueError(
+                f"`references` must be one state a case, shaped like `truth` {truth.shape}, got "
+                f"shape {references.shape}"
+            )
+        points = as_samples("references", references)
+    scale = target.std(axis=0)
+    scale = np.where(scale > 0, scale, 1)
+
+    def distance(x: Float[np.ndarray, "cases ..."]) -> Float[np.ndarray, " cases"]:
+        return np.linalg.norm(flatten((x - points) / scale), axis=1)
+
+    to_truth = distance(target)
+    # A draw at a time: the differences of all draws at once would double the memory.
+    rank = np.sum([distance(draw) < to_truth for draw in draws], axis=0)
+    u = (rank + np.asarray(jr.uniform(key_ties, rank.shape))) / (len(draws) + 1)
+    alpha = np.linspace(0, 1, levels)
+    return alpha, (u < alpha[:, None]).mean(axis=1)
+
+
+def _with_cases(
+    samples: Samples, truth: Samples, least: int = 1
+) -> tuple[Float[np.ndarray, "draws cases ..."], Float[np.ndarray, "cases ..."]]:
+    if truth.ndim == 0:
+        raise ValueError(
+            "`truth` must have shape (cases, ...) and `samples` (draws, cases, ...), got a scalar "
+            "truth. For one case, write `samples[:, None], truth[None]`"
+        )
+    return as_draws(samples, truth, least)
