@@ -14,6 +14,13 @@ from ._equation import (
     Reverse as Reverse,
 )
 from ._fit import FitDiverged as FitDiverged, Stage as Stage, fit as fit
+from ._infer import (
+    LogLikelihood as LogLikelihood,
+    langevin as langevin,
+    log_likelihood as log_likelihood,
+    maximum_likelihood as maximum_likelihood,
+    posterior as posterior,
+)
 from ._loss import (
     AbstractLoss as AbstractLoss,
     ImplicitScoreMatching as ImplicitScoreMatching,

@@ -116,7 +116,7 @@ class Diffusion(eqx.Module):
             g = jtu.tree_map(lambda _: leaves[0], x)
 
         def broadcast(g_leaf, x_leaf):
-            if np.broadcast_shapes(np.shape(g_leaf), x_leaf.shape) != x_leaf.shape:
+            if not _broadcasts(np.shape(g_leaf), x_leaf.shape):
                 raise ValueError(
                     f"`Diffusion`: g of shape {np.shape(g_leaf)} does not fit a state of shape {x_leaf.shape}."
                 )
@@ -148,6 +148,12 @@ class Diffusion(eqx.Module):
 
     def __repr__(self) -> str:
         return "g" if not callable(self.g) else "g(t)"
+
+
+def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:
+    """Whether an array of this shape fits one of the other without widening it."""
+    sizes = zip(shape[::-1], onto[::-1], strict=False)
+    return len(shape) <= len(onto) and all(size in (1, of) for size, of in sizes)
 
 
 class _ScaledFunction(eqx.Module):

@@ -66,6 +66,10 @@ class AbstractDrift(eqx.Module, Generic[D]):
         """The change over dt > 0 against this drift's own time, from t on; a rate's is -dt·rate."""
         return scale(-1, self.increment(t, x, dt, args))
 
+    def check_reversible(self) -> None:
+        """Raise where minus this drift has no meaning; a rate's always has."""
+        return
+
     @property
     def summands(self) -> tuple[Scaled, ...]:
         """The flat sum that this drift is."""
@@ -164,6 +168,7 @@ class Scaled(AbstractDrift[Any]):
 
     def reverse(self) -> Scaled:
         """The same summand in the other direction of time."""
+        self.drift.check_reversible()
         return Scaled(self.coefficient, self.drift, not self.reversed)
 
     def times(self, c: Any) -> Scaled:

@@ -249,8 +249,10 @@ class _Run(eqx.Module):
             decay = jnp.minimum(self.average, (1 + state.update) / (10 + state.update)).astype(value.dtype)
             decay = jnp.where(finite, decay, 1)
             average = jtu.tree_map(lambda a, p: jnp.where(decay < 1, decay * a + (1 - decay) * p, a), state.average, state.params)
-            step, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-            params = optax.apply_updates(state.params, step)
+            # optax counts in integers and multiplies them with floats: a user's strict promotion refuses that.
+            with jax.numpy_dtype_promotion("standard"):
+                step, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
+                params = optax.apply_updates(state.params, step)
             total = state.loss + jnp.where(finite, value, 0)
             return _State(params, average, optimizer_state, state.update + finite.astype(jnp.int32), total, finite)
 
@@ -288,6 +290,7 @@ def _check(equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, avera
     validate.check_paths(paths, ts)
     for stage in curriculum:
         check_window(stage.window, stage.stride, len(ts))
+        validate.check_step_grid(equation, ts[:: stage.stride])
     if not 0 <= average < 1:
         raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
     validate.check_drifts(equation, jtu.tree_map(lambda leaf: leaf[:, 0], paths), args)

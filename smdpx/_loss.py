@@ -92,7 +92,7 @@ class WindowLoss(AbstractLoss):
             error = error * jnp.asarray(weights, error.dtype)[:, None]
         return jnp.mean(error)
 
-    def _unroll(self, equation: Any, x: State, clock: Any, tau: Array, key: Key, args: Args) -> State:
+    def _unroll(self, equation: Any, x: State, clock: Any, tau: Any, key: Key, args: Args) -> State:
         steps = tau.shape[0] - 1
         path = None
         if isinstance(equation, SDE):

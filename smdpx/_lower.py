@@ -24,9 +24,14 @@ from jaxtyping import Array, Float
 
 from ._diffusion import Diffusion
 from ._equation import SDE, AbstractDrift, Forward
+from ._step import StepDrift
 from ._types import Args, Key, RealScalarLike, State
 
 __all__ = ["Clock", "GridNoise", "WarpedClock", "levy_area", "lower"]
+
+
+# Solvers that ask a drift for one increment a step, from the step's start, and for nothing else.
+_ONE_INCREMENT = (dfx.Euler, dfx.EulerHeun, dfx.ItoMilstein, dfx.StratonovichMilstein)
 
 
 class Clock(eqx.Module):
@@ -64,9 +69,9 @@ class WarpedClock(eqx.Module):
         return jnp.abs(self(tau1) - self(tau0))
 
 
-def _per_sample(x: Array, leaf: Array) -> Array:
-    """A scalar or a vector over samples, made to multiply a leaf that has the samples in front."""
-    return x if x.ndim == 0 else x.reshape(x.shape + (1,) * (leaf.ndim - 1))
+def _per_sample(x: Array, ndim: int) -> Array:
+    """A scalar or a vector over samples, made to multiply an array of `ndim` axes, the samples in front."""
+    return x if x.ndim == 0 else x.reshape(x.shape + (1,) * (ndim - 1))
 
 
 def over_samples(f: Callable[..., Any], t: Array, *args: Any) -> Any:
@@ -82,6 +87,9 @@ class DriftTerm(dfx.AbstractTerm):
 
     def vf(self, t: RealScalarLike, y: State, args: Args) -> State:
         """The rate at the physical time, over the samples."""
+        if _steps(self.drift):
+            # diffrax asks for the shape of the rate before it solves; `lower` refused whoever uses its value.
+            return jtu.tree_map(lambda leaf: jnp.full_like(leaf, jnp.nan), y)
         return over_samples(lambda t, x: self.drift.rate(t, x, args), self.clock(t), y)
 
     def contr(self, t0: RealScalarLike, t1: RealScalarLike, **kwargs: Any) -> Any:
@@ -90,7 +98,7 @@ class DriftTerm(dfx.AbstractTerm):
 
     def prod(self, vf: State, control: Any) -> State:
         """Rate times time."""
-        return jtu.tree_map(lambda v: _per_sample(jnp.asarray(control).astype(v.dtype), v) * v, vf)
+        return jtu.tree_map(lambda v: _per_sample(jnp.asarray(control).astype(v.dtype), v.ndim) * v, vf)
 
     def vf_prod(self, t: RealScalarLike, y: State, args: Args, control: Any) -> State:
         """The increment over the step: a step drift takes exactly one step of its own here."""
@@ -99,6 +107,10 @@ class DriftTerm(dfx.AbstractTerm):
         return over_samples(lambda t, x, dt: self.drift.increment(t, x, dt, args), now, y, dt) if now.ndim else (
             jax.vmap(lambda x: self.drift.increment(now, x, dt, args))(y)
         )
+
+
+def _steps(drift: AbstractDrift) -> list[StepDrift]:
+    return [term.drift for term in drift.summands if isinstance(term.drift, StepDrift)]
 
 
 class ZeroTerm(DriftTerm):
@@ -146,7 +158,7 @@ class GridNoise(dfx.AbstractBrownianPath):
 
         def normals(index: int, std: float) -> State:
             draws = [
-                _per_sample((std * jnp.sqrt(dt)).astype(leaf.dtype), leaf)
+                _per_sample((std * jnp.sqrt(dt)).astype(leaf.dtype), len(leaf.shape))
                 * jr.normal(jr.fold_in(key, index * len(leaves) + i), leaf.shape, leaf.dtype)
                 for i, leaf in enumerate(leaves)
             ]
@@ -199,6 +211,9 @@ def lower(
     Returns:
         A diffrax term.
     """
+    steps = _steps(equation.drift if isinstance(equation, SDE) else equation)
+    if steps and not isinstance(solver, _ONE_INCREMENT):
+        raise steps[0].no_rate()
     if isinstance(equation, SDE):
         assert path is not None
         return dfx.MultiTerm(DriftTerm(equation.drift, clock), _noise_term(equation.diffusion, clock, path))

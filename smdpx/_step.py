@@ -102,7 +102,11 @@ class StepDrift(AbstractDrift[Forward]):
 
     def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
         """Refused: a step has no rate."""
-        raise TypeError(
+        raise self.no_rate()
+
+    def no_rate(self) -> TypeError:
+        """The error for whoever needs a rate."""
+        return TypeError(
             f"The drift {self!r} is a solver's step, which has no rate (a projecting step's rate diverges as "
             "dt -> 0), so it cannot be evaluated between steps. Use a one-stage solver at fixed steps "
             "(`diffrax.Euler()`, the default), or ask for a rate at a reference step: `P.as_rate(dt)`."
@@ -125,9 +129,9 @@ class StepDrift(AbstractDrift[Forward]):
             )
         return self.inverse
 
-    def __neg__(self) -> Any:
+    def check_reversible(self) -> None:
+        """Raise where no reversal was stated."""
         self._inverse()
-        return super().__neg__()
 
     def as_rate(self, dt: float) -> Drift:
         """The rate (step(x, dt) - x) / dt at a reference dt, for solvers of any kind.

@@ -6,20 +6,21 @@ takes and gives carry one more axis in front, the samples.
 
 from typing import Any, TypeAlias
 
-import jax
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, PRNGKeyArray, PyTree, Real
 
-State: TypeAlias = PyTree[Float[Array, "..."], "S"]
-"""One state, or a batch of them: a pytree of floating arrays."""
+State: TypeAlias = PyTree[ArrayLike]
+"""One state, or a batch of them: a pytree of floating arrays.
+
+Wider than its meaning, so that integers and bare numbers reach the checks that say what to write instead.
+"""
 
 Args: TypeAlias = Any
 """Whatever the user passes through to the callables, untouched."""
 
-RealScalarLike: TypeAlias = bool | int | float | Float[Array, ""] | jax.core.Tracer
+RealScalarLike: TypeAlias = bool | int | float | np.generic | Real[np.ndarray, ""] | Real[Array, ""]
 """A real number: Python's, NumPy's, or JAX's, traced or not."""
-
-Times: TypeAlias = Float[Array, " times"]
-"""A strictly monotone grid of physical times."""
 
 Key: TypeAlias = PRNGKeyArray
 """A JAX random key, as from ``jax.random.key(0)``."""

@@ -27,19 +27,20 @@ class Windows(eqx.Module):
     Attributes:
         x: states of shape (batch, size, ...).
         t: their physical times, (batch, size).
-        step: the time between neighbours where it is the same everywhere, else None.
+        step: the time between neighbours where it is the same everywhere, else None. Static, so that the
+            checks of diffrax's step times are done when the loss is compiled and not in every call.
     """
 
     x: State
     t: Float[Array, "batch size"]
-    step: Float[Array, ""] | None
+    step: float | None = eqx.field(static=True)
 
-    def clock(self, sign: int) -> tuple[Clock | WarpedClock, Float[Array, " size"]]:
+    def clock(self, sign: int) -> tuple[Clock | WarpedClock, np.ndarray]:
         """The clock that runs along the windows (+1) or back (-1), and its readings at their states."""
         size = self.t.shape[1]
-        index = jnp.arange(size, dtype=self.t.dtype)
+        index = np.arange(size, dtype=self.t.dtype)
         if self.step is not None:
-            return Clock(self.t[:, 0] if sign > 0 else self.t[:, -1], sign), index * self.step
+            return Clock(self.t[:, 0] if sign > 0 else self.t[:, -1], sign), index * np.asarray(self.step, index.dtype)
         return WarpedClock(jnp.flip(self.t.T, axis=0) if sign < 0 else self.t.T), index
 
 
@@ -50,7 +51,7 @@ def even_step(ts: Any) -> float | None:
     return float(steps.mean()) if even else None
 
 
-def draw(paths: State, ts: Float[Array, " times"], step: Any, *, size: int, stride: int, batch: int, key: Key) -> Windows:
+def draw(paths: State, ts: Float[Array, " times"], step: float | None, *, size: int, stride: int, batch: int, key: Key) -> Windows:
     """A batch of windows with uniform trajectories and starts.
 
     Arguments:
@@ -70,8 +71,7 @@ def draw(paths: State, ts: Float[Array, " times"], step: Any, *, size: int, stri
     key_path, key_start = jr.split(key)
     path = jr.randint(key_path, (batch, 1), 0, count)
     index = jr.randint(key_start, (batch, 1), 0, starts) + stride * jnp.arange(size)[None]
-    step = None if step is None else jnp.asarray(step * stride, ts.dtype)
-    return Windows(jtu.tree_map(lambda leaf: leaf[path, index], paths), ts[index], step)
+    return Windows(jtu.tree_map(lambda leaf: leaf[path, index], paths), ts[index], None if step is None else step * stride)
 
 
 def check_window(size: int, stride: int, times: int) -> None:

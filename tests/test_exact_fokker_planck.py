@@ -113,11 +113,11 @@ def test_log_prob_is_the_ou_mixtures(ou_fp):
     np.testing.assert_allclose(ou_fp.log_prob(T, x), exact, atol=1e-3)
 
 
-def test_error_falls_as_the_square_of_the_cell():
+def test_error_falls_as_the_square_of_the_cell(toy_fp):
     def end(nodes):
         return FokkerPlanck1D(toy, G, POINTS, T, nodes=nodes).log_prob(T, 0.05)
 
-    coarse, middle, fine = (float(end(nodes)) for nodes in (51, 101, 401))
+    coarse, middle, fine = float(end(51)), float(end(101)), float(toy_fp.log_prob(T, 0.05))
     assert abs(coarse - fine) > 3 * abs(middle - fine)
 
 
@@ -125,26 +125,26 @@ def test_one_component_may_split_into_two_modes():
     # Stationary density of dx = (x - x³) dt + g dW: log p = (2/g²)(x²/2 - x⁴/4) + const.
     g = 0.8
     start = GaussianMixture([0.0])
-    well = FokkerPlanck1D(lambda t, x, args: x - x**3, g, start, 15.0, nodes=300)
+    well = FokkerPlanck1D(lambda t, x, args: x - x**3, g, start, 10.0, nodes=300)
     x = jnp.linspace(-1.5, 1.5, 13)
-    np.testing.assert_allclose(well.score(15.0, x), 2 / g**2 * (x - x**3), atol=0.03)
+    np.testing.assert_allclose(well.score(10.0, x), 2 / g**2 * (x - x**3), atol=0.03)
 
 
 def test_noise_may_depend_on_time_and_starts_may_be_wide():
     start = GaussianMixture([0.0, 2.0], [0.3, 0.7], [0.04, 0.0])
-    fp = FokkerPlanck1D(lambda t, x, args: 0 * x, lambda t: 0.1 + t, start, 1.0)
+    fp = FokkerPlanck1D(lambda t, x, args: 0 * x, lambda t: 0.1 + t, start, 1.0, nodes=200)
     added = (1.1**3 - 0.1**3) / 3
     exact = GaussianMixture([0.0, 2.0], [0.3, 0.7], [0.04 + added, added])
     x = jnp.linspace(-1, 3, 9)
-    np.testing.assert_allclose(fp.log_prob(1.0, x), jax.vmap(exact.log_prob)(x), atol=1e-3)
+    np.testing.assert_allclose(fp.log_prob(1.0, x), jax.vmap(exact.log_prob)(x), atol=2e-3)
 
 
 def test_samples_have_the_exact_moments(ou_fp):
     x = ou_fp.sample(1.0, 20000, key=jax.random.key(0))
     marginal = OU.marginal(1.0)
-    assert jnp.mean(x) == pytest.approx(marginal.mean(), abs=0.015)
+    assert jnp.mean(x) == pytest.approx(float(marginal.mean()), abs=0.015)
     assert jnp.mean(jnp.abs(x)) == pytest.approx(np.exp(-0.5), abs=1e-3)
-    assert jnp.std(jnp.abs(x)) == pytest.approx(jnp.sqrt(OU.transition(1.0)[1]), rel=0.02)
+    assert jnp.std(jnp.abs(x)) == pytest.approx(float(jnp.sqrt(OU.transition(1.0)[1])), rel=0.02)
 
 
 def test_score_takes_states_of_any_shape_and_args(ou_fp):

@@ -119,8 +119,9 @@ def _finite_rate(
     f = rate(t, x)
     if not np.all(np.isfinite(f)):
         raise ValueError(
-            f"`drift` should be finite within {REACH:g} standard deviations of each component, got a non-finite rate "
-            f"at t = {t:.4g}, x = {x[~np.isfinite(f)][0]:.4g}; clip its argument or shorten `T`."
+            f"`drift` should be finite within {REACH:g} standard deviations of each component, "
+            f"got a non-finite rate at t = {t:.4g}, x = {x[~np.isfinite(f)][0]:.4g}; "
+            "clip its argument or shorten `T`."
         )
     return f
 
@@ -138,7 +139,7 @@ def _step_size(D: float, scale: np.ndarray, moments: _Moments) -> float:
 def _frame_path(
     problem: Problem, t: float, dt: float, frame: Pair, q: np.ndarray, moments: _Moments
 ) -> Callable[[float], tuple[Pair, Pair]]:
-    """The frame and its velocity at a part in [0, 1] of one step, by Heun's rule on the density's moments.
+    """The frame and its velocity at a part in [0, 1] of one step, by Heun's rule on the moments.
 
     Any frame is right, since the equation is solved in it exactly; a good one keeps q near mean 0
     and variance 1, and leaves the time stepping little to do (a straight path doubles the mean's
@@ -232,13 +233,14 @@ def tabulate(densities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     fit = np.linalg.pinv(np.vander(h * np.arange(width), 3))
     index = np.arange(nodes)
     rows = densities.reshape(-1, nodes)
-    logs, edges = np.empty_like(rows), np.empty((len(rows), 2))
+    logs: np.ndarray = np.empty(rows.shape)
+    edges = np.empty((len(rows), 2))
     for row, q in enumerate(rows):
         trusted = q > _TRUSTED * q.max()
         log_q = np.interp(index, index[trusted], np.log(q[trusted]))
-        ends = index[trusted][[0, -1]]
-        edges[row, 0] = _extend(log_q[::-1], nodes - 1 - ends[0], width, h, fit)
-        edges[row, 1] = _extend(log_q, ends[1], width, h, fit)
+        first, last = int(index[trusted][0]), int(index[trusted][-1])
+        edges[row, 0] = _extend(log_q[::-1], nodes - 1 - first, width, h, fit)
+        edges[row, 1] = _extend(log_q, last, width, h, fit)
         logs[row] = log_q
     slopes = np.gradient(logs, h, axis=1, edge_order=2)
     # Fourth order inside: the slope is the score.

@@ -14,6 +14,7 @@ scheme in `_finite_volume`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -91,14 +92,15 @@ class FokkerPlanck1D(eqx.Module):
     ):
         if start.shape != ():
             raise ValueError(
-                f"`start` should have states of shape (), got {start.shape}: the grid is one-dimensional. "
+                f"`start` should have states of shape (), got {start.shape}: there is one axis. "
                 "For linear drifts in more dimensions use `OUMixture`."
             )
         if not T > 0:
             raise ValueError(f"`T` should be positive, got {T}.")
         if nodes < 32 or not substeps > 0:
             raise ValueError(
-                f"`nodes` should be at least 32 and `substeps` positive, got {nodes} and {substeps}."
+                "`nodes` should be at least 32 and `substeps` positive, "
+                f"got {nodes} and {substeps}."
             )
         self.start = start
         grid = np.linspace(-REACH, REACH, nodes)
@@ -111,13 +113,13 @@ class FokkerPlanck1D(eqx.Module):
         self._edges = jnp.asarray(edges, float)
 
     def log_prob(self, t: RealScalarLike, x: ArrayLike) -> Float[Array, "*batch"]:
-        """log p_t(x).
+        """Compute log p_t(x).
 
         Args:
             t: time in (0, T].
             x: states of any shape, each taken on its own.
         """
-        return _elementwise(lambda y: jax.nn.logsumexp(self._joint_log_probs(t, y)), x)
+        return _elementwise(_log_prob, self, t, x)
 
     def score(self, t: RealScalarLike, x: ArrayLike, args: Args = None) -> Float[Array, "*batch"]:
         """∂/∂x log p_t(x), as a network for `smdpx.Score`.
@@ -128,7 +130,7 @@ class FokkerPlanck1D(eqx.Module):
             args: not used.
         """
         del args
-        score = _elementwise(jax.grad(lambda y: jax.nn.logsumexp(self._joint_log_probs(t, y))), x)
+        score = _elementwise(_score, self, t, x)
         dtype = getattr(x, "dtype", score.dtype)
         return score.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else score
 
@@ -140,7 +142,7 @@ class FokkerPlanck1D(eqx.Module):
             x: states of any shape, each taken on its own; the components are the result's last
                 axis.
         """
-        return _elementwise(lambda y: jax.nn.softmax(self._joint_log_probs(t, y)), x)
+        return _elementwise(_probabilities, self, t, x)
 
     def sample(self, t: RealScalarLike, n: int, *, key: Key) -> Float[Array, " n"]:
         """Draw n independent states from p_t, by inverting each component's distribution function.
@@ -164,7 +166,7 @@ class FokkerPlanck1D(eqx.Module):
     def _at(self, t: RealScalarLike) -> tuple[Array, Array, Array, Array]:
         times = self.times
         t = jnp.asarray(t, times.dtype)
-        i = jnp.clip(jnp.searchsorted(times, t) - 1, 0, times.size - 2)
+        i = jnp.clip(jnp.sum(times < t) - 1, 0, times.size - 2)
         dt = times[i + 1] - times[i]
         part = jnp.clip((t - times[i]) / dt, 0, 1)
         # A last time that was rounded up is still the last time.
@@ -182,10 +184,35 @@ class FokkerPlanck1D(eqx.Module):
         return jnp.log(self.start.weights.astype(log_q.dtype)) + log_q - jnp.log(scale)
 
 
+def _log_prob(fp: FokkerPlanck1D, t: Array, x: Array) -> Array:
+    return jax.nn.logsumexp(fp._joint_log_probs(t, x))
+
+
+def _probabilities(fp: FokkerPlanck1D, t: Array, x: Array) -> Array:
+    return jax.nn.softmax(fp._joint_log_probs(t, x))
+
+
+_score = jax.grad(_log_prob, argnums=2)
+
+
+def _elementwise(
+    function: Callable[..., Array], fp: FokkerPlanck1D, t: RealScalarLike, x: ArrayLike
+) -> Array:
+    dtype = fp.times.dtype
+    x = jnp.asarray(x).astype(dtype)
+    results = _vectorised(function, fp, jnp.asarray(t, dtype), x.reshape(-1))
+    return results.reshape(*x.shape, *results.shape[1:])
+
+
+@partial(jax.jit, static_argnums=0)
+def _vectorised(function: Callable[..., Array], fp: FokkerPlanck1D, t: Array, x: Array) -> Array:
+    return jax.vmap(function, in_axes=(None, None, 0))(fp, t, x)
+
+
 def _look_up(
     z: Float[Array, ""], table: Float[Array, "nodes 2"], edges: Float[Array, "2"]
 ) -> Array:
-    """Cubic Hermite interpolation of log q from its values and slopes; a parabola beyond the table."""
+    """Log q by cubic Hermite interpolation; a parabola beyond the table."""
     n = table.shape[0]
     h = 2 * REACH / (n - 1)
     inside = jnp.clip(z, -REACH, REACH)
@@ -209,13 +236,6 @@ def _hermite(
     return left + part * rise + part * (1 - part) * bend
 
 
-def _elementwise(function: Callable[[Array], Array], x: ArrayLike) -> Array:
-    x = jnp.asarray(x)
-    x = x.astype(jnp.result_type(float))
-    results = jax.vmap(function)(x.reshape(-1))
-    return results.reshape(*x.shape, *results.shape[1:])
-
-
 def _host_start(start: GaussianMixture) -> Pair:
     return np.asarray(start.means, np.float64), np.asarray(start.covariances, np.float64)
 
@@ -224,13 +244,14 @@ def _host_rate(drift: Callable[[Any, Any, Any], Any], args: Args) -> Callable[..
     shape = jax.eval_shape(lambda: drift(jnp.asarray(0.0), jnp.asarray(0.0), args))
     if getattr(shape, "shape", None) != ():
         raise TypeError(
-            f"`drift` should map a time and one state of shape () to a rate of shape (), got {shape}; "
-            "write it for one sample."
+            f"`drift` should map a time and one state of shape () to a rate of shape (), "
+            f"got {shape}; write it for one sample."
         )
+    dtype = np.dtype(jnp.result_type(float))
     rate = jax.jit(jax.vmap(lambda t, x: drift(t, x, args), in_axes=(None, 0)))
 
     def host_rate(t: float, x: np.ndarray) -> np.ndarray:
-        flat = rate(jnp.asarray(t, float), jnp.asarray(x.reshape(-1), float))
+        flat = rate(np.asarray(t, dtype), x.reshape(-1).astype(dtype))
         return np.asarray(flat, np.float64).reshape(x.shape)
 
     return host_rate
@@ -238,10 +259,12 @@ def _host_rate(drift: Callable[[Any, Any, Any], Any], args: Args) -> Callable[..
 
 def _host_diffusivity(g: RealScalarLike | Callable[[Any], Any]) -> Callable[[float], float]:
     def diffusivity(t: float) -> float:
-        value = float(g(jnp.asarray(t, float))) if callable(g) else float(g)
+        given: Any = g(jnp.asarray(t, float)) if callable(g) else g
+        value = float(given)
         if not 0 < value < np.inf:
             raise ValueError(
-                f"`g` should be positive and finite, got {value} at t = {t:.4g}; without noise there is no density."
+                f"`g` should be positive and finite, got {value} at t = {t:.4g}; "
+                "without noise there is no density."
             )
         return 0.5 * value**2
 

@@ -1,4 +1,4 @@
-"""Periodic Gaussian fields under a linear drift that is diagonal in Fourier space: the heat equation, exactly.
+"""Periodic Gaussian fields under a linear drift that is diagonal in Fourier space.
 
 With unitary Fourier coefficients x_k and dx_k = -λ_k x_k dt + g dW_k every mode is on its own,
 
@@ -25,9 +25,10 @@ def _wavenumbers_squared(n: int) -> np.ndarray:
 
 
 def power_law_field(n: int, power: RealScalarLike = 4) -> Float[Array, "n n"]:
-    """The variance of each Fourier mode of a stationary field with power |k|^-power and unit pixel variance.
+    """Each Fourier mode's variance in a stationary field with power |k|^-power.
 
-    There is no mean: mode k = 0 has variance 0. The field of arXiv:2301.10250 §4.2 has power 4.
+    The pixels have variance 1. There is no mean: mode k = 0 has variance 0. The field of
+    arXiv:2301.10250 §4.2 has power 4.
 
     Args:
         n: pixels a side, at least 2.
@@ -100,7 +101,8 @@ class LinearGaussianField(eqx.Module):
         shape = self.variances.shape
         if len(shape) != 2 or shape[0] != shape[1]:
             raise ValueError(
-                f"`variances` should have shape (n, n), one for each Fourier mode in `jnp.fft.fft2` order, got {shape}."
+                f"`variances` should have shape (n, n), one for each Fourier mode in "
+                f"`jnp.fft.fft2` order, got {shape}."
             )
         rates = _wavenumbers_squared(shape[0]) if rates is None else rates
         self.rates = jnp.asarray(rates, self.variances.dtype)
@@ -165,7 +167,7 @@ class LinearGaussianField(eqx.Module):
         return self._coloured(self.variances, key)
 
     def log_prob(self, t: RealScalarLike, x: Float[Array, "n n"]) -> Float[Array, ""]:
-        """log p_t(x), the density over the n² pixels.
+        """Compute log p_t(x), the density over the n² pixels.
 
         Args:
             t: time, not negative; positive if a mode of the prior has variance 0 (else NaN).
@@ -189,7 +191,7 @@ class LinearGaussianField(eqx.Module):
         return self._filter(-1 / self._variance(t), x)
 
     def posterior_mean(self, t: RealScalarLike, x: Float[Array, "n n"]) -> Float[Array, "n n"]:
-        """E[x_0 | x_t = x]; also the most probable x_0, and the end of the noise-free reverse drift.
+        """E[x_0 | x_t = x]; the end of the noise-free reverse drift.
 
         Args:
             t: time, positive.
@@ -221,10 +223,10 @@ class LinearGaussianField(eqx.Module):
             t: time, positive.
             x: one field x_t, shape (n, n).
         """
-        return self._filter(jnp.sqrt(self.variances / self._variance(t)), x)
+        return self._filter(jnp.sqrt(self.variances) / jnp.sqrt(self._variance(t)), x)
 
     def _transition(self, t: RealScalarLike) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
-        """a and q of x_k(t) = a_k x_k(0) + √q_k ξ_k."""
+        """Give a and q of x_k(t) = a_k x_k(0) + √q_k ξ_k."""
         t = jnp.asarray(t, self.rates.dtype)
         rates = self.rates
         if self.dt is None:
@@ -238,7 +240,7 @@ class LinearGaussianField(eqx.Module):
         decay, noise = self._transition(t)
         return decay**2 * self.variances + noise
 
-    def _filter(self, factor: Float[Array, "n n"], x: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    def _filter(self, factor: Float[Array, "n n"], x: Float[Array, "..."]) -> Float[Array, "n n"]:
         if x.shape != self.variances.shape:
             raise ValueError(
                 f"`x` should be one field of shape {self.variances.shape}, got {x.shape}; "

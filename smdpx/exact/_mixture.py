@@ -3,6 +3,7 @@
 p(x) = Σ_k w_k N(x; μ_k, Σ_k), for states of shape () or (d,). Σ_k = 0, a point mass, is allowed.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -10,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -64,7 +66,7 @@ class GaussianMixture(eqx.Module):
         return self.means.shape[1:]
 
     def log_prob(self, x: ArrayLike) -> Float[Array, ""]:
-        """log p(x); NaN where a component is a point mass.
+        """Compute log p(x); NaN where a component is a point mass.
 
         Args:
             x: one state, shape () or (d,).
@@ -139,7 +141,7 @@ class GaussianMixture(eqx.Module):
             root = jnp.linalg.cholesky(covariance)
             white = jax.scipy.linalg.solve_triangular(root, x - mean, lower=True)
             log_det = jnp.sum(jnp.log(jnp.diagonal(root)))
-            return -0.5 * jnp.sum(white**2) - log_det - 0.5 * x.size * np.log(2 * np.pi)
+            return -0.5 * jnp.sum(white**2) - log_det - 0.5 * x.size * math.log(2 * math.pi)
 
         return jnp.log(self.weights) + jax.vmap(log_normal)(*self._full())
 
@@ -152,8 +154,9 @@ class GaussianMixture(eqx.Module):
         return jnp.asarray(x, self.means.dtype).reshape(-1)
 
 
+@jax.jit
 def semidefinite_root(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """L with L Lᵀ = matrix, also where the matrix is singular (a point mass), and differentiable there."""
+    """L with L Lᵀ = matrix, also for a singular matrix (a point mass), and differentiable there."""
     # jnp.linalg.cholesky gives NaN for a singular matrix, and eigh a NaN gradient for equal
     # eigenvalues.
     tolerance = jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(jnp.diagonal(matrix)))
@@ -170,7 +173,7 @@ def semidefinite_root(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
 
 def is_concrete(value: Any) -> bool:
     """Whether the value can be looked at now (no part of it is traced)."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
 
 
 def _float_dtype(x: Any, default: Any) -> Any:
@@ -183,8 +186,8 @@ def _as_means(means: Numbers) -> Array:
     array = array if jnp.issubdtype(array.dtype, jnp.floating) else jnp.asarray(array, float)
     if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(
-            "`means` should have shape (k,) for states of shape (), or (k, d) for states of shape (d,), "
-            f"got shape {array.shape}; for one component write `[mean]`."
+            "`means` should have shape (k,) for states of shape (), or (k, d) for states of "
+            f"shape (d,), got shape {array.shape}; for one component write `[mean]`."
         )
     return array
 
@@ -214,7 +217,8 @@ def _as_covariances(covariances: Numbers | None, means: Array) -> Array:
     array = jnp.asarray(0.0 if covariances is None else covariances, means.dtype)
     if array.shape not in ((), (k,), full):
         raise ValueError(
-            f"`covariances` should be a number, or have shape ({k},) or {full}, got shape {array.shape}; "
+            f"`covariances` should be a number, or have shape ({k},) or {full}, "
+            f"got shape {array.shape}; "
             "one matrix for all components needs `jnp.stack([matrix] * k)`."
         )
     if covariances is not None and is_concrete(covariances):

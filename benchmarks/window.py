@@ -1,0 +1,95 @@
+"""Value and gradient of the window loss: smdpx against a hand-written `lax.scan`.
+
+python benchmarks/window.py
+
+Batch 512, windows of 2, 10 and 100 states, the toy problem's network. Run time and compile time as
+ratios; and the peak memory of windows of 10, 100 and 500 states with few checkpoints and with all.
+"""
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from _measure import compile_seconds, paired, record
+
+import smdpx as sx
+
+BATCH, DT, LAMBDA, G = 512, 0.02, 7.0, 0.03
+
+
+def make_windows(size: int) -> sx.Windows:
+    x = 0.01 * jr.normal(jr.key(0), (BATCH, size))
+    t = jr.uniform(jr.key(1), (BATCH, 1)) + DT * (1 + jnp.arange(size))
+    return sx.Windows(x, t, DT)
+
+
+def drift(t, x, args):
+    return -LAMBDA * jnp.sign(x) * x**2
+
+
+def by_hand(net, windows):
+    """What one would write: a scan over the window, the network vmapped over the batch."""
+    states = windows.x.T[::-1]
+    times = windows.t.T[::-1]
+
+    def step(x, inputs):
+        t, target = inputs
+        score = jax.vmap(net)(t, x)
+        x = x + DT * (-drift(t, x, None) + G**2 * score)
+        return x, jnp.mean((x - target) ** 2)
+
+    _, errors = jax.lax.scan(step, states[0], (times[:-1], states[1:]))
+    return jnp.mean(errors) / (G**2 * DT)
+
+
+def with_smdpx(loss):
+    g = sx.Diffusion(G)
+
+    def value(net, windows):
+        return loss(-sx.Drift(drift) + 2 * sx.Score(net, g), windows, jr.key(0), None)
+
+    return value
+
+
+def gradient(f, static):
+    return lambda params, windows: jax.value_and_grad(lambda p: f(eqx.combine(p, static), windows))(params)
+
+
+def memory(compiled) -> float:
+    return compiled.memory_analysis().temp_size_in_bytes / 2**20
+
+
+def main():
+    net = sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(2))
+    params, static = eqx.partition(net, eqx.is_inexact_array)
+    rows = []
+    for size in (2, 10, 100):
+        windows = make_windows(size)
+        theirs_s, theirs = compile_seconds(gradient(by_hand, static), params, windows)
+        ours_s, ours = compile_seconds(gradient(with_smdpx(sx.WindowLoss()), static), params, windows)
+        a, b = ours(params, windows), theirs(params, windows)
+        off = max(jax.tree.leaves(jax.tree.map(lambda u, v: float(jnp.abs(u - v).max() / jnp.abs(v).max()), a, b)))
+        assert off < 1e-3, off
+        row = {"what": "value and gradient", "window": size, "batch": BATCH, "largest_difference": off}
+        row |= paired(lambda: ours(params, windows), lambda: theirs(params, windows))  # noqa: B023
+        # A second compilation of each: the first of a process also loads the compiler.
+        again_theirs, _ = compile_seconds(gradient(by_hand, static), params, windows)
+        again_ours, _ = compile_seconds(gradient(with_smdpx(sx.WindowLoss()), static), params, windows)
+        row |= {"compile_ratio": min(ours_s, again_ours) / min(theirs_s, again_theirs)}
+        row |= {"compile_ours_s": min(ours_s, again_ours), "compile_theirs_s": min(theirs_s, again_theirs)}
+        rows.append(row)
+    for size in (10, 100, 500):
+        windows = make_windows(size)
+        row = {"what": "peak memory of temporaries, MiB", "window": size, "batch": BATCH}
+        few = dfx.RecursiveCheckpointAdjoint()
+        for name, adjoint in (("all_checkpoints", None), ("few_checkpoints", few)):
+            f = gradient(with_smdpx(sx.WindowLoss(adjoint=adjoint)), static)
+            row[name] = memory(compile_seconds(f, params, windows)[1])
+        row["scan"] = memory(compile_seconds(gradient(by_hand, static), params, windows)[1])
+        rows.append(row)
+    record("window", "python benchmarks/window.py", rows)
+
+
+if __name__ == "__main__":
+    main()

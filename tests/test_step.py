@@ -1,0 +1,182 @@
+"""Drifts that are a simulator's steps: exactly the user's steps, and a reversal that is stated."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import smdpx as sx
+from tests._problems import as_users_run as as_users_run
+
+TS = jnp.linspace(0.0, 1.0, 9)
+X = jnp.array([[0.4, -1.0], [2.0, 0.1]])
+g = sx.Diffusion(0.3)
+
+
+def step(x, dt):
+    """Semi-implicit, so that no rate reproduces it at a finite dt."""
+    return x / (1 + dt * x**2) + dt * jnp.roll(x, 1)
+
+
+def unstep(x, dt):
+    return x * (1 + dt)
+
+
+def plain_loop(step, x, ts):
+    xs = [x]
+    for dt in jnp.abs(jnp.diff(ts)):
+        xs.append(jax.vmap(step, (0, None))(xs[-1], dt))
+    return jnp.stack(xs, axis=1)
+
+
+def test_forwards_it_is_the_plain_loop():
+    P = sx.Drift.from_step(step)
+    np.testing.assert_allclose(sx.solve(P, X, TS), plain_loop(step, X, TS), rtol=2e-6, atol=1e-6)
+
+
+def test_it_is_called_once_a_step():
+    calls = []
+
+    def counted(x, dt):
+        jax.debug.callback(lambda dt: calls.append(float(dt)), dt)
+        return step(x, dt)
+
+    jax.block_until_ready(sx.solve(sx.Drift.from_step(counted), X[:1], TS))
+    jax.effects_barrier()
+    np.testing.assert_allclose(calls, jnp.diff(TS), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("reverse", "back"),
+    [
+        (sx.mirror, lambda x, dt: x - (step(x, dt) - x)),
+        (sx.negative_step, lambda x, dt: step(x, -dt)),
+        (unstep, unstep),
+    ],
+    ids=["mirror", "negative_step", "own"],
+)
+def test_backwards_it_is_the_plain_loop_of_the_stated_reversal(reverse, back):
+    P, ts = sx.Drift.from_step(step, reverse=reverse), TS[::-1] / 4
+    np.testing.assert_allclose(sx.solve(-P, X, ts), plain_loop(back, X, ts), rtol=3e-5)
+
+
+def test_uneven_steps_are_passed_on():
+    ts = jnp.array([0.0, 0.1, 0.4, 0.45, 1.0])
+    P = sx.Drift.from_step(step)
+    np.testing.assert_allclose(sx.solve(P, X, ts), plain_loop(step, X, ts), rtol=2e-6, atol=1e-6)
+
+
+def test_twice_reversed_it_steps_forwards_again():
+    P = sx.Drift.from_step(step, reverse=unstep)
+    assert -(-P) is P
+
+
+def test_increments_add_to_those_of_rates():
+    P = sx.Drift.from_step(step, reverse=sx.mirror)
+    s = sx.Score(lambda t, x, args: -t * x, g)
+    x, dt = X[0], 0.1
+    expected = -(step(x, dt) - x) + 2 * dt * 0.5 * 0.3**2 * (-0.7 * x)
+    np.testing.assert_allclose((-P + 2 * s).increment(0.7, x, dt, None), expected, rtol=1e-5)
+
+
+def test_it_takes_noise():
+    P = sx.Drift.from_step(step)
+    x = sx.solve(P + g, jnp.zeros((20000, 1)), TS[:2], key=jax.random.key(0))[:, 1]
+    assert float(x.std()) == pytest.approx(0.3 * 0.125**0.5, rel=0.02)
+
+
+def test_a_window_loss_unrolls_it():
+    P = sx.Drift.from_step(step, reverse=sx.mirror)
+    windows = sx.Windows(jnp.stack([X[:, 0], X[:, 1], X[:, 0]], 1), jnp.tile(TS[:3], (2, 1)), 0.125)
+    value = sx.WindowLoss()(-P, windows, jax.random.key(0), None)
+    back = plain_loop(lambda x, dt: 2 * x - step(x, dt), windows.x[:, -1, None], TS[:3])[:, 1:, 0]
+    np.testing.assert_allclose(value, jnp.mean((back - windows.x[:, -2::-1]) ** 2), rtol=1e-5)
+
+
+def test_states_may_be_trees():
+    P = sx.Drift.from_step(lambda x, dt: {"u": x["u"] + dt * x["v"], "v": x["v"] - dt * x["u"]}, sx.mirror)
+    x = sx.solve(P, {"u": jnp.ones(3), "v": jnp.zeros((3,))}, TS)
+    assert x["v"].shape == (3, 9)
+    np.testing.assert_allclose(x["v"][:, 1], -0.125, rtol=1e-6)
+
+
+# Reversal is never guessed
+
+
+@pytest.mark.parametrize("wrong", [lambda P: -P, lambda P: -(2 * P), lambda P: -P + g], ids=["-P", "-(2P)", "-P+g"])
+def test_without_a_stated_reversal_minus_is_an_error_that_names_the_three(wrong):
+    with pytest.raises(TypeError, match="(?s)sx.mirror.*sx.negative_step.*own inverse step"):
+        wrong(sx.Drift.from_step(step))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_reversal_is_a_function_of_x_and_dt():
+    with pytest.raises(TypeError, match=r"reverse=.*\(x, dt\)"):
+        sx.Drift.from_step(step, reverse=lambda x: x)
+    with pytest.raises(TypeError, match=r"from_step.*\(x, dt\)"):
+        sx.Drift.from_step(lambda t, x, args: x)
+
+
+# A step has no rate
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"solver": dfx.Heun()},
+        {"solver": dfx.Tsit5()},
+        {"solver": dfx.Tsit5(), "stepsize_controller": dfx.PIDController(rtol=1e-3, atol=1e-3)},
+        {"solver": dfx.Kvaerno3(), "stepsize_controller": dfx.PIDController(rtol=1e-3, atol=1e-3)},
+    ],
+    ids=["Heun", "Tsit5", "adaptive", "implicit"],
+)
+def test_solvers_that_need_a_rate_are_refused_with_the_reason(how):
+    with pytest.raises(TypeError, match=r"no rate.*as dt -> 0.*diffrax.Euler.*as_rate"):
+        sx.solve(sx.Drift.from_step(step), X, TS, **how)
+
+
+def test_noise_solvers_that_need_a_rate_are_refused_too():
+    with pytest.raises(TypeError, match="no rate"):
+        sx.solve(sx.Drift.from_step(step) + g, X, TS, solver=dfx.ShARK(), key=jax.random.key(0))
+
+
+def test_as_rate_is_the_increment_over_a_reference_step():
+    R = sx.Drift.from_step(step).as_rate(0.01)
+    np.testing.assert_allclose(R.rate(0.0, X[0], None), (step(X[0], 0.01) - X[0]) / 0.01, rtol=1e-5)
+    np.testing.assert_allclose((-R).rate(0.0, X[0], None), -R.rate(0.0, X[0], None))
+
+
+def test_as_rate_serves_any_solver():
+    R = sx.Drift.from_step(lambda x, dt: x * jnp.exp(-dt)).as_rate(1e-2)
+    x = sx.solve(R, jnp.ones(1), TS, solver=dfx.Tsit5())
+    np.testing.assert_allclose(x[0, -1], np.exp(-1), rtol=1e-2)
+
+
+# A step that accepts one dt
+
+
+def test_a_fixed_dt_accepts_its_grid():
+    P = sx.Drift.from_step(step, reverse=sx.mirror, dt=0.125)
+    np.testing.assert_allclose(sx.solve(P, X, TS), plain_loop(step, X, TS), rtol=2e-6, atol=1e-6)
+    assert sx.solve(-P, X, TS[::-1]).shape == (2, 9, 2)
+
+
+def test_a_fixed_dt_refuses_another_grid():
+    P = sx.Drift.from_step(step, dt=0.125)
+    with pytest.raises(ValueError, match=r"only steps of 0.125.*a step of 0.25 at position 1"):
+        sx.solve(P, X, jnp.array([0.0, 0.125, 0.375]))
+
+
+def test_a_fixed_dt_holds_for_training_too():
+    P = sx.Drift.from_step(step, reverse=sx.mirror, dt=0.1)
+    s = sx.Score(sx.nn.MLP((2,), (4,), key=jax.random.key(0)), g)
+    with pytest.raises(ValueError, match="only steps of 0.1"):
+        sx.fit(-P + 2 * s, jnp.zeros((4, 9, 2)), TS, key=jax.random.key(0), curriculum=[sx.Stage(updates=1)])
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("dt", [0.0, -0.1, float("nan"), float("inf"), "fast"])
+def test_a_fixed_dt_is_a_positive_number(dt):
+    with pytest.raises(ValueError, match="`dt` must be a number > 0"):
+        sx.Drift.from_step(step, dt=dt)
