@@ -6,6 +6,7 @@ import pathlib
 import platform
 import statistics
 import time
+from typing import Any
 
 import jax
 
@@ -32,13 +33,11 @@ def paired(ours, theirs, *, rounds: int = 15, least: float = 0.15):
 
 def _time(f, repeats: int) -> float:
     start = time.perf_counter()
-    for _ in range(repeats):
-        out = f()
-    jax.block_until_ready(out)
+    jax.block_until_ready([f() for _ in range(repeats)][-1])
     return (time.perf_counter() - start) / repeats
 
 
-def compile_seconds(f, *args) -> tuple[float, object]:
+def compile_seconds(f, *args) -> tuple[float, Any]:
     """Seconds to trace and compile f for these arguments, and the compiled program."""
     start = time.perf_counter()
     compiled = jax.jit(f).lower(*args).compile()

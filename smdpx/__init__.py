@@ -4,7 +4,8 @@ An inverse problem is an equation, and the equation is the program: write the ph
 score once; simulation, training, posterior samples and likelihoods are solves of equations made from them.
 """
 
-from . import exact as exact, metrics as metrics, nn as nn
+from . import exact as exact, metrics as metrics, nn as nn, plot as plot
+from ._check import StepReport as StepReport, check as check
 from ._diffusion import Diffusion as Diffusion
 from ._drift import Drift as Drift, ReverseDrift as ReverseDrift, Score as Score
 from ._equation import (

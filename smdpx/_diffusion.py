@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax.core import Tracer
 
 from ._types import RealScalarLike, State
 
@@ -41,7 +42,7 @@ def check_callable(f: Any, owner: str, signature: str) -> None:
 
 
 def scale(coefficient: RealScalarLike, x: State) -> State:
-    """coefficient · x, leaf by leaf, in the dtype of x."""
+    """Coefficient · x, leaf by leaf, in the dtype of x."""
     if isinstance(coefficient, int | float):
         return x if coefficient == 1 else jtu.tree_map(lambda leaf: coefficient * leaf, x)
     return jtu.tree_map(lambda leaf: jnp.asarray(coefficient).astype(leaf.dtype) * leaf, x)
@@ -91,7 +92,7 @@ class Diffusion(eqx.Module):
         for leaf in jtu.tree_leaves(self.g):
             if not isinstance(leaf, int | float | np.ndarray | np.generic | jax.Array):
                 raise TypeError(f"`Diffusion` takes a number, an array, or g(t); got {self.g!r}.")
-            if isinstance(leaf, jax.core.Tracer):
+            if isinstance(leaf, Tracer):
                 continue
             if not np.all(np.isfinite(leaf)):
                 raise ValueError(f"`Diffusion` needs a finite g; got {self.g}.")
@@ -100,11 +101,11 @@ class Diffusion(eqx.Module):
         return None
 
     def __call__(self, t: RealScalarLike) -> Any:
-        """g at the physical time t."""
+        """G at the physical time t."""
         return self.g(t) if callable(self.g) else self.g
 
     def like(self, t: RealScalarLike, x: State) -> State:
-        """g at t, broadcast to one sample x: what multiplies dW, component by component."""
+        """G at t, broadcast to one sample x: what multiplies dW, component by component."""
         g = self(t)
         if jtu.tree_structure(g) != jtu.tree_structure(x):
             leaves = jtu.tree_leaves(g)
@@ -163,5 +164,5 @@ class _ScaledFunction(eqx.Module):
     g: Callable[[Any], Any]
 
     def __call__(self, t: RealScalarLike) -> Any:
-        """c · g(t)."""
+        """C · g(t)."""
         return jtu.tree_map(lambda leaf: self.c * leaf, self.g(t))

@@ -157,7 +157,7 @@ class Scaled(AbstractDrift[Any]):
         return scale(-1, rate) if self.reversed else rate
 
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
-        """coefficient · the drift's own increment, or the one it states for reversed time."""
+        """Coefficient · the drift's own increment, or the one it states for reversed time."""
         increment = self.drift.reversed_increment if self.reversed else self.drift.increment
         return scale(self.coefficient, increment(t, x, dt, args))
 
@@ -214,10 +214,10 @@ class Sum(AbstractDrift[Any]):
 
 
 def _sum(terms: tuple[Scaled, ...]) -> AbstractDrift[Any]:
+    term = terms[0]
     if len(terms) > 1:
         return Sum(terms)
     # A lone drift with coefficient 1 is itself, so that `-(-P)` is P and not a wrapped P.
-    (term,) = terms
     one = isinstance(term.coefficient, int | float) and term.coefficient == 1
     return term.drift if one and not term.reversed else term
 

@@ -170,7 +170,9 @@ def _fit_traced(run: "_Run", curriculum: Sequence[Stage], data: Any, key: Key, a
         state = run.begin(stage, params, average)
         state = run.advance(stage, index, state, stage.updates, data, key, args)
         params, average, finite = state.params, state.average, finite & state.finite
-    average = eqx.error_if(average, ~finite, "`fit`: a loss is not finite; call it outside of jit and vmap to see where.")
+    average = eqx.error_if(
+        average, ~finite, "`fit`: a loss is not finite; call it outside of jit and vmap to see where."
+    )
     return run.trained(average)
 
 
@@ -236,7 +238,15 @@ class _Run(eqx.Module):
 
         def objective(params: Any, key: Key) -> Array:
             key_windows, key_loss = jr.split(key)
-            windows = draw(paths, ts, self.step, size=stage.window, stride=stage.stride, batch=stage.batch, key=key_windows)
+            windows = draw(
+                paths,
+                ts,
+                self.step,
+                size=stage.window,
+                stride=stage.stride,
+                batch=stage.batch,
+                key=key_windows,
+            )
             return self.loss(eqx.combine(params, rest), windows, key_loss, args)
 
         def more(state: _State) -> Array:
@@ -248,7 +258,9 @@ class _Run(eqx.Module):
             # The average takes only weights whose loss was seen to be finite, so that it can be handed back.
             decay = jnp.minimum(self.average, (1 + state.update) / (10 + state.update)).astype(value.dtype)
             decay = jnp.where(finite, decay, 1)
-            average = jtu.tree_map(lambda a, p: jnp.where(decay < 1, decay * a + (1 - decay) * p, a), state.average, state.params)
+            average = jtu.tree_map(
+                lambda a, p: jnp.where(decay < 1, decay * a + (1 - decay) * p, a), state.average, state.params
+            )
             # optax counts in integers and multiplies them with floats: a user's strict promotion refuses that.
             with jax.numpy_dtype_promotion("standard"):
                 step, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
@@ -322,7 +334,8 @@ def _restore(checkpoint: Any, like: _State) -> tuple[int, _State | None]:
             return int(eqx.tree_deserialise_leaves(file, jnp.int32(0))), eqx.tree_deserialise_leaves(file, like)
         except (RuntimeError, ValueError, EOFError) as error:
             raise ValueError(
-                f"`checkpoint`: {str(checkpoint)!r} was written by another network or optimiser. Delete it to start anew."
+                f"`checkpoint`: {str(checkpoint)!r} was written by another network or optimiser. "
+                "Delete it to start anew."
             ) from error
 
 

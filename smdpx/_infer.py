@@ -46,7 +46,7 @@ def posterior(
     saveat: dfx.SaveAt | None = None,
     chunk: int = 65536,
 ) -> State:
-    """n samples of trajectories that could have led to each end state (arXiv:2301.10250, eq 9).
+    """N samples of trajectories that could have led to each end state (arXiv:2301.10250, eq 9).
 
     With the exact score, `-P + 2*s + g` samples p(x₀ | x_T); so does `-P + C*s + (C - 1)**0.5 * g` only at
     C = 2: other C keep each marginal p_t and not the law of the path.
@@ -151,7 +151,13 @@ def maximum_likelihood(
             f"`maximum_likelihood` follows an ODE; `{equation}` has noise. Write `-P + s`, or call `posterior`."
         )
     x = solve(
-        equation, xT, ts, args=args, solver=solver, stepsize_controller=stepsize_controller, saveat=dfx.SaveAt(t1=True)
+        equation,
+        xT,
+        ts,
+        args=args,
+        solver=solver,
+        stepsize_controller=stepsize_controller,
+        saveat=dfx.SaveAt(t1=True),
     )
     return jtu.tree_map(lambda leaf: leaf[:, -1], x)
 
@@ -215,7 +221,9 @@ def log_likelihood(
     if isinstance(equation, SDE):
         raise TypeError(f"`log_likelihood` follows the flow; `{equation}` has noise. Write `P - s`.")
     if probes is not None and probes < 2:
-        raise ValueError(f"`probes` must be at least 2 for a standard error, or None for the exact trace; got {probes}.")
+        raise ValueError(
+            f"`probes` must be at least 2 for a standard error, or None for the exact trace; got {probes}."
+        )
     if (probes is None) != (key is None):
         raise ValueError("`key` goes with `probes`: give both for Hutchinson's estimate, neither for the exact trace.")
     validate.check_times(ts, equation)
@@ -255,7 +263,9 @@ class _WithDivergence(eqx.Module):
         if self.probes is None:
             trace, rate = exact_divergence(f, flat)
             return unravel(rate), trace[None]
-        trace, rate = jax.vmap(lambda key: sliced_divergence(f, flat, key))(jr.split(self.key, self.probes))
+        trace, rate = jax.vmap(lambda key: sliced_divergence(f, flat, key))(
+            jr.split(jnp.asarray(self.key), self.probes)
+        )
         return unravel(rate[0]), trace
 
 

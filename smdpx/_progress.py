@@ -42,7 +42,7 @@ def progress_bar(total: int) -> Iterator[Callable[[Progress, dict[str, float] | 
     with tqdm(total=total, unit="update", unit_scale=True) as bar:
 
         def show(progress: Progress, metrics: dict[str, float] | None) -> None:
-            bar.set_postfix(window=progress.window, loss=f"{progress.loss:.4g}", **(metrics or {}))
+            bar.set_postfix({"window": progress.window, "loss": f"{progress.loss:.4g}", **(metrics or {})})
             bar.update(progress.update - bar.n)
 
         yield show

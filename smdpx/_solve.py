@@ -6,7 +6,7 @@ Time's direction and the Brownian path are `_lower`'s business. Solver, adjoint 
 are diffrax's own objects, passed through.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import diffrax as dfx
 import equinox as eqx
@@ -17,7 +17,7 @@ import numpy as np
 
 from . import _validate as validate
 from ._equation import SDE, AbstractDrift, Forward
-from ._lower import Clock, GridNoise, levy_area, lower, sign_of
+from ._lower import Clock, GridNoise, Steps, levy_area, lower, sign_of
 from ._types import Args, Key, State
 
 __all__ = ["simulate", "solve"]
@@ -113,7 +113,7 @@ def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, ho
     options: dict[str, Any]
     if controller is None:
         save = dfx.SubSaveAt(t0=True, steps=True)
-        options = {"stepsize_controller": dfx.StepTo(tau), "dt0": None, "max_steps": len(tau) - 1}
+        options = {"stepsize_controller": Steps(tau), "dt0": None, "max_steps": len(tau) - 1}
     else:
         if isinstance(equation, SDE):
             # Linear interpolation between steps has too small a variance: step to every saved time; and
@@ -145,7 +145,7 @@ def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, ho
             throw=False,
             **options,
         )
-        ys, now = solution.ys
+        ys, now = cast(Any, solution.ys)
         return jtu.tree_map(lambda y: jnp.moveaxis(y, 0, 1), ys), now[-1], solution.result
 
     if not isinstance(solver, _DENSE_IN_THE_STATE):

@@ -33,7 +33,7 @@ class _NegativeStep(eqx.Module):
     step: Callable[[Any, Any], Any]
 
     def __call__(self, x: State, dt: RealScalarLike) -> State:
-        return self.step(x, -dt)
+        return self.step(x, -jnp.asarray(dt))
 
 
 def mirror(step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -87,7 +87,7 @@ class StepDrift(AbstractDrift[Forward]):
         name: str = "P",
     ):
         check_callable(step, "Drift.from_step", "(x, dt)")
-        if reverse is mirror or reverse is negative_step:
+        if reverse is not None and (reverse is mirror or reverse is negative_step):
             reverse = reverse(step)
         elif reverse is not None:
             check_callable(reverse, "Drift.from_step(reverse=...)", "(x, dt)")

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax.core import Tracer
 
 from ._equation import SDE, AbstractDrift, Forward
 from ._step import StepDrift
@@ -20,7 +21,7 @@ from ._types import Args, Key, State
 
 def is_concrete(*xs: Any) -> bool:
     """Whether every array in the trees has a value to look at."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jtu.tree_leaves(xs))
+    return not any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(xs))
 
 
 def check_states(x: Any, name: str) -> None:
@@ -35,9 +36,7 @@ def check_states(x: Any, name: str) -> None:
                 f"For one state write `jnp.asarray({name})[None]`."
             )
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(
-                f"`{name}` must be floating, got dtype {leaf.dtype}: write `{name}.astype(jnp.float32)`."
-            )
+            raise TypeError(f"`{name}` must be floating, got dtype {leaf.dtype}: write `{name}.astype(jnp.float32)`.")
         if leaf.ndim == 0:
             raise ValueError(f"`{name}` needs a leading sample axis; for one state write `{name}[None]`.")
     counts = {leaf.shape[0] for leaf in leaves}

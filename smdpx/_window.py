@@ -51,7 +51,16 @@ def even_step(ts: Any) -> float | None:
     return float(steps.mean()) if even else None
 
 
-def draw(paths: State, ts: Float[Array, " times"], step: float | None, *, size: int, stride: int, batch: int, key: Key) -> Windows:
+def draw(
+    paths: State,
+    ts: Float[Array, " times"],
+    step: float | None,
+    *,
+    size: int,
+    stride: int,
+    batch: int,
+    key: Key,
+) -> Windows:
     """A batch of windows with uniform trajectories and starts.
 
     Arguments:
@@ -71,7 +80,11 @@ def draw(paths: State, ts: Float[Array, " times"], step: float | None, *, size: 
     key_path, key_start = jr.split(key)
     path = jr.randint(key_path, (batch, 1), 0, count)
     index = jr.randint(key_start, (batch, 1), 0, starts) + stride * jnp.arange(size)[None]
-    return Windows(jtu.tree_map(lambda leaf: leaf[path, index], paths), ts[index], None if step is None else step * stride)
+    return Windows(
+        jtu.tree_map(lambda leaf: leaf[path, index], paths),
+        ts[index],
+        None if step is None else step * stride,
+    )
 
 
 def check_window(size: int, stride: int, times: int) -> None:

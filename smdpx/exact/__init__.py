@@ -15,7 +15,6 @@ factor of g² in it. Methods take one sample; batch them with `jax.vmap`.
 """
 
 from ._fokker_planck import FokkerPlanck1D as FokkerPlanck1D
-from ._gaussian_field import LinearGaussianField as LinearGaussianField
-from ._gaussian_field import power_law_field as power_law_field
+from ._gaussian_field import LinearGaussianField as LinearGaussianField, power_law_field as power_law_field
 from ._mixture import GaussianMixture as GaussianMixture
 from ._ou import OUMixture as OUMixture

@@ -54,9 +54,7 @@ class _Moments(NamedTuple):
     rest: np.ndarray
 
 
-def march(
-    problem: Problem, start: Pair, T: float, substeps: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def march(problem: Problem, start: Pair, T: float, substeps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Solve from a Gaussian mixture, (means, variances), at t = 0 to T.
 
     Returns:
@@ -112,9 +110,7 @@ def _measure(problem: Problem, t: float, frame: Pair, q: np.ndarray) -> _Moments
     )
 
 
-def _finite_rate(
-    rate: Rate, t: float, mean: np.ndarray, scale: np.ndarray, z: np.ndarray
-) -> np.ndarray:
+def _finite_rate(rate: Rate, t: float, mean: np.ndarray, scale: np.ndarray, z: np.ndarray) -> np.ndarray:
     x = mean[:, None] + scale[:, None] * z[None]
     f = rate(t, x)
     if not np.all(np.isfinite(f)):
@@ -254,9 +250,7 @@ def _extend(log_q: np.ndarray, end: int, width: int, h: float, fit: np.ndarray) 
     """Continue log q, in place, to the right of index `end`; gives the curvature used."""
     first = max(end - width + 1, 0)
     known = log_q[first : end + 1]
-    half_curvature, slope, _ = (
-        fit[:, : known.size] @ known if known.size == width else (-0.5, 0.0, 0.0)
-    )
+    half_curvature, slope, _ = fit[:, : known.size] @ known if known.size == width else (-0.5, 0.0, 0.0)
     slope += 2 * half_curvature * h * (known.size - 1)
     curvature = min(2 * half_curvature, -0.02)
     slope = min(slope, 0.0)

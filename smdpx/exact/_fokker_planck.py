@@ -98,10 +98,7 @@ class FokkerPlanck1D(eqx.Module):
         if not T > 0:
             raise ValueError(f"`T` should be positive, got {T}.")
         if nodes < 32 or not substeps > 0:
-            raise ValueError(
-                "`nodes` should be at least 32 and `substeps` positive, "
-                f"got {nodes} and {substeps}."
-            )
+            raise ValueError(f"`nodes` should be at least 32 and `substeps` positive, got {nodes} and {substeps}.")
         self.start = start
         grid = np.linspace(-REACH, REACH, nodes)
         problem = Problem(_host_rate(drift, args), _host_diffusivity(g), grid)
@@ -171,9 +168,7 @@ class FokkerPlanck1D(eqx.Module):
         part = jnp.clip((t - times[i]) / dt, 0, 1)
         # A last time that was rounded up is still the last time.
         part = jnp.where((t < 0) | (t > times[-1] * (1 + 1e-5)), jnp.nan, part)
-        tables, edges = (
-            (1 - part) * values[i] + part * values[i + 1] for values in (self._table, self._edges)
-        )
+        tables, edges = ((1 - part) * values[i] + part * values[i + 1] for values in (self._table, self._edges))
         left, right = self._frames[i], self._frames[i + 1]
         frame = _hermite(part, left[:, :2], right[:, :2], dt * left[:, 2:], dt * right[:, 2:])
         return frame[:, 0], jnp.exp(frame[:, 1]), tables, edges
@@ -195,9 +190,7 @@ def _probabilities(fp: FokkerPlanck1D, t: Array, x: Array) -> Array:
 _score = jax.grad(_log_prob, argnums=2)
 
 
-def _elementwise(
-    function: Callable[..., Array], fp: FokkerPlanck1D, t: RealScalarLike, x: ArrayLike
-) -> Array:
+def _elementwise(function: Callable[..., Array], fp: FokkerPlanck1D, t: RealScalarLike, x: ArrayLike) -> Array:
     dtype = fp.times.dtype
     x = jnp.asarray(x).astype(dtype)
     results = _vectorised(function, fp, jnp.asarray(t, dtype), x.reshape(-1))
@@ -209,9 +202,7 @@ def _vectorised(function: Callable[..., Array], fp: FokkerPlanck1D, t: Array, x:
     return jax.vmap(function, in_axes=(None, None, 0))(fp, t, x)
 
 
-def _look_up(
-    z: Float[Array, ""], table: Float[Array, "nodes 2"], edges: Float[Array, "2"]
-) -> Array:
+def _look_up(z: Float[Array, ""], table: Float[Array, "nodes 2"], edges: Float[Array, "2"]) -> Array:
     """Log q by cubic Hermite interpolation; a parabola beyond the table."""
     n = table.shape[0]
     h = 2 * REACH / (n - 1)
@@ -227,9 +218,7 @@ def _look_up(
     return value + outside
 
 
-def _hermite(
-    part: Array, left: Array, right: Array, left_slope: Array, right_slope: Array
-) -> Array:
+def _hermite(part: Array, left: Array, right: Array, left_slope: Array, right_slope: Array) -> Array:
     """The cubic through two values and slopes, at a part in [0, 1] of the way."""
     rise = right - left
     bend = (1 - part) * (left_slope - rise) - part * (right_slope - rise)
@@ -263,8 +252,7 @@ def _host_diffusivity(g: RealScalarLike | Callable[[Any], Any]) -> Callable[[flo
         value = float(given)
         if not 0 < value < np.inf:
             raise ValueError(
-                f"`g` should be positive and finite, got {value} at t = {t:.4g}; "
-                "without noise there is no density."
+                f"`g` should be positive and finite, got {value} at t = {t:.4g}; without noise there is no density."
             )
         return 0.5 * value**2
 

@@ -101,8 +101,7 @@ class LinearGaussianField(eqx.Module):
         shape = self.variances.shape
         if len(shape) != 2 or shape[0] != shape[1]:
             raise ValueError(
-                f"`variances` should have shape (n, n), one for each Fourier mode in "
-                f"`jnp.fft.fft2` order, got {shape}."
+                f"`variances` should have shape (n, n), one for each Fourier mode in `jnp.fft.fft2` order, got {shape}."
             )
         rates = _wavenumbers_squared(shape[0]) if rates is None else rates
         self.rates = jnp.asarray(rates, self.variances.dtype)
@@ -113,19 +112,13 @@ class LinearGaussianField(eqx.Module):
             )
         for name, value in (("variances", variances), ("g", g)):
             if is_concrete(value) and np.any(np.asarray(value) < 0):
-                raise ValueError(
-                    f"`{name}` should not be negative, got a minimum of {np.min(value)}."
-                )
+                raise ValueError(f"`{name}` should not be negative, got a minimum of {np.min(value)}.")
         if dt is not None and is_concrete(dt) and not float(dt) > 0:
-            raise ValueError(
-                f"`dt` should be positive, got {dt}; leave it out for continuous time."
-            )
+            raise ValueError(f"`dt` should be positive, got {dt}; leave it out for continuous time.")
         self.g = jnp.asarray(g, self.variances.dtype)
         self.dt = None if dt is None else jnp.asarray(dt, self.variances.dtype)
 
-    def drift(
-        self, t: RealScalarLike, x: Float[Array, "n n"], args: Args = None
-    ) -> Float[Array, "n n"]:
+    def drift(self, t: RealScalarLike, x: Float[Array, "n n"], args: Args = None) -> Float[Array, "n n"]:
         """-λ x in Fourier space, as a rate for `smdpx.Drift`.
 
         Args:
@@ -145,9 +138,7 @@ class LinearGaussianField(eqx.Module):
         """
         return self._filter(jnp.exp(-self.rates * jnp.asarray(t, self.rates.dtype)), x)
 
-    def simulate(
-        self, t: RealScalarLike, x0: Float[Array, "n n"], *, key: Key
-    ) -> Float[Array, "n n"]:
+    def simulate(self, t: RealScalarLike, x0: Float[Array, "n n"], *, key: Key) -> Float[Array, "n n"]:
         """Draw x_t given x_0.
 
         Args:
@@ -177,9 +168,7 @@ class LinearGaussianField(eqx.Module):
         power = jnp.abs(jnp.fft.fft2(x, norm="ortho")) ** 2
         return -0.5 * jnp.sum(power / variance + jnp.log(2 * np.pi * variance))
 
-    def score(
-        self, t: RealScalarLike, x: Float[Array, "n n"], args: Args = None
-    ) -> Float[Array, "n n"]:
+    def score(self, t: RealScalarLike, x: Float[Array, "n n"], args: Args = None) -> Float[Array, "n n"]:
         """∇ₓ log p_t(x) = -x_k / v_k(t), as a network for `smdpx.Score`.
 
         Args:
@@ -200,9 +189,7 @@ class LinearGaussianField(eqx.Module):
         decay, _ = self._transition(t)
         return self._filter(decay * self.variances / self._variance(t), x)
 
-    def sample_posterior(
-        self, t: RealScalarLike, x: Float[Array, "n n"], *, key: Key
-    ) -> Float[Array, "n n"]:
+    def sample_posterior(self, t: RealScalarLike, x: Float[Array, "n n"], *, key: Key) -> Float[Array, "n n"]:
         """Draw x_0 given x_t = x.
 
         Args:
@@ -243,8 +230,7 @@ class LinearGaussianField(eqx.Module):
     def _filter(self, factor: Float[Array, "n n"], x: Float[Array, "..."]) -> Float[Array, "n n"]:
         if x.shape != self.variances.shape:
             raise ValueError(
-                f"`x` should be one field of shape {self.variances.shape}, got {x.shape}; "
-                "batch with `jax.vmap`."
+                f"`x` should be one field of shape {self.variances.shape}, got {x.shape}; batch with `jax.vmap`."
             )
         # Factors are even in k, so the result is real: the half spectrum is enough.
         half = factor[:, : x.shape[1] // 2 + 1].astype(x.dtype)
@@ -252,9 +238,7 @@ class LinearGaussianField(eqx.Module):
         return jnp.fft.irfft2(half.astype(spectrum.dtype) * spectrum, s=x.shape)
 
     def _coloured(self, variance: Float[Array, "n n"], key: Key) -> Float[Array, "n n"]:
-        return self._filter(
-            jnp.sqrt(variance), jax.random.normal(key, variance.shape, variance.dtype)
-        )
+        return self._filter(jnp.sqrt(variance), jax.random.normal(key, variance.shape, variance.dtype))
 
 
 def _integrated_decay(rates: Float[Array, "n n"], t: Float[Array, ""]) -> Float[Array, "n n"]:

@@ -148,8 +148,7 @@ class GaussianMixture(eqx.Module):
     def _vector(self, x: ArrayLike) -> Float[Array, " d"]:
         if jnp.shape(x) != self.shape:
             raise ValueError(
-                f"`x` should be one state of shape {self.shape}, got shape {jnp.shape(x)}; "
-                "batch with `jax.vmap`."
+                f"`x` should be one state of shape {self.shape}, got shape {jnp.shape(x)}; batch with `jax.vmap`."
             )
         return jnp.asarray(x, self.means.dtype).reshape(-1)
 
@@ -241,6 +240,4 @@ def _check_covariances(values: np.ndarray, matrices: bool) -> None:
         raise ValueError("`covariances` should be symmetric; write `0.5 * (S + S.mT)`.")
     lowest = np.linalg.eigvalsh(values).min()
     if lowest < -1e-5 * scale:
-        raise ValueError(
-            f"`covariances` should be positive semidefinite, got one with eigenvalue {lowest:.3g}."
-        )
+        raise ValueError(f"`covariances` should be positive semidefinite, got one with eigenvalue {lowest:.3g}.")

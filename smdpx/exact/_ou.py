@@ -66,13 +66,10 @@ class OUMixture(eqx.Module):
             )
         if self.g.shape not in ((), shape):
             raise ValueError(
-                f"`g` should be a number or have shape {shape}, as the start's states; "
-                f"got shape {self.g.shape}."
+                f"`g` should be a number or have shape {shape}, as the start's states; got shape {self.g.shape}."
             )
         if is_concrete(g) and np.any(np.asarray(g) < 0):
-            raise ValueError(
-                f"`g` should not be negative, got {g}; noise has no sign: write `abs(g)`."
-            )
+            raise ValueError(f"`g` should not be negative, got {g}; noise has no sign: write `abs(g)`.")
 
     def drift(self, t: RealScalarLike, x: ArrayLike, args: Args = None) -> Float[Array, "*state"]:
         """A x, as a rate for `smdpx.Drift`.
@@ -87,9 +84,7 @@ class OUMixture(eqx.Module):
         A = self.A.astype(x.dtype)
         return A * x if A.ndim == 0 else A @ x
 
-    def transition(
-        self, t: RealScalarLike
-    ) -> tuple[Float[Array, "*matrix"], Float[Array, "*matrix"]]:
+    def transition(self, t: RealScalarLike) -> tuple[Float[Array, "*matrix"], Float[Array, "*matrix"]]:
         """F and Q in x_t | x_0 ~ N(F x_0, Q).
 
         Args:
@@ -173,9 +168,7 @@ class OUMixture(eqx.Module):
         means, covariances = jax.vmap(condition)(*self.start._full())
         return self.start._replace(self.component_probabilities(t, x), means, covariances)
 
-    def sample_posterior(
-        self, t: RealScalarLike, x: ArrayLike, n: int, *, key: Key
-    ) -> Float[Array, "n *state"]:
+    def sample_posterior(self, t: RealScalarLike, x: ArrayLike, n: int, *, key: Key) -> Float[Array, "n *state"]:
         """Draw n independent x_0 given x_t = x.
 
         Args:

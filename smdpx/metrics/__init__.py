@@ -11,26 +11,15 @@ They run on the host, not under ``jit``, and refuse values that are not finite.
 
 from ._calibration import (
     crps as crps,
-)
-from ._calibration import (
     energy_score as energy_score,
-)
-from ._calibration import (
     sbc_pvalue as sbc_pvalue,
-)
-from ._calibration import (
     sbc_ranks as sbc_ranks,
-)
-from ._calibration import (
     tarp as tarp,
 )
 from ._distance import (
     c2st as c2st,
-)
-from ._distance import (
     energy_distance as energy_distance,
-)
-from ._distance import (
     wasserstein1 as wasserstein1,
 )
+from ._score import ScoreError as ScoreError, score_error as score_error
 from ._toy import posterior_metric_q as posterior_metric_q

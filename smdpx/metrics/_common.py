@@ -17,9 +17,7 @@ Samples: TypeAlias = Float[Array | np.ndarray, "..."]
 def as_samples(name: str, value: Samples, least: int = 1) -> Float[np.ndarray, "n ..."]:
     """Check that there are at least ``least`` samples, all finite; give them as a NumPy array."""
     if value.ndim == 0 or value.shape[0] < least or value.size == 0:
-        raise ValueError(
-            f"`{name}` must hold at least {least} sample(s) on axis 0, got shape {value.shape}"
-        )
+        raise ValueError(f"`{name}` must hold at least {least} sample(s) on axis 0, got shape {value.shape}")
     array = np.asarray(value)
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
@@ -30,9 +28,7 @@ def as_samples(name: str, value: Samples, least: int = 1) -> Float[np.ndarray, "
     return array
 
 
-def as_pair(
-    a: Samples, b: Samples, least: int
-) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
+def as_pair(a: Samples, b: Samples, least: int) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
     """Check two sets of samples of the same state, and flatten the states."""
     x, y = as_samples("a", a, least), as_samples("b", b, least)
     if x.shape[1:] != y.shape[1:]:
@@ -73,9 +69,7 @@ def distance_sums(
 
 
 @partial(jax.jit, static_argnames="block")
-def _distance_sums(
-    x: Float[Array, "n d"], y: Float[Array, "m d"], block: int
-) -> Float[Array, " n"]:
+def _distance_sums(x: Float[Array, "n d"], y: Float[Array, "m d"], block: int) -> Float[Array, " n"]:
     def one(row: Float[Array, " d"]) -> Float[Array, ""]:
         # Differences, not |x|² + |y|² - 2x·y, which cancels in single precision.
         return jnp.sum(jnp.sqrt(jnp.sum((row[None] - y) ** 2, axis=1)))
@@ -89,6 +83,4 @@ def require(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
-            f'this metric needs {module.split(".")[0]}: pip install "smdpx[metrics]"'
-        ) from error
+        raise ImportError(f'this metric needs {module.split(".")[0]}: pip install "smdpx[metrics]"') from error

@@ -86,9 +86,7 @@ def energy_distance(a: Samples, b: Samples) -> float:
     """
     x, y = as_pair(a, b, least=2)
     n, m = len(x), len(y)
-    cross, within_x, within_y = (
-        float(distance_sums(u, v).sum()) for u, v in ((x, y), (x, x), (y, y))
-    )
+    cross, within_x, within_y = (float(distance_sums(u, v).sum()) for u, v in ((x, y), (x, x), (y, y)))
     return 2 * cross / (n * m) - within_x / (n * (n - 1)) - within_y / (m * (m - 1))
 
 

@@ -13,9 +13,7 @@ import numpy as np
 from ._common import Samples
 
 
-def posterior_metric_q(
-    x0: Samples, modes: Sequence[float] = (-1.0, 1.0), tolerance: float = 0.1
-) -> float:
+def posterior_metric_q(x0: Samples, modes: Sequence[float] = (-1.0, 1.0), tolerance: float = 0.1) -> float:
     """Q of arXiv:2301.10250, §4.1: do samples reach every mode, and equally often?
 
     Args:

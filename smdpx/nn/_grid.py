@@ -66,9 +66,7 @@ class Grid(eqx.Module):
         self.t_range = (float(t_range[0]), float(t_range[1]))
         self.out_scale = float(out_scale)
 
-    def __call__(
-        self, t: RealScalarLike, x: Float[Array, "*shape"], args: Args = None
-    ) -> Float[Array, "*shape"]:
+    def __call__(self, t: RealScalarLike, x: Float[Array, "*shape"], args: Args = None) -> Float[Array, "*shape"]:
         """Interpolate the table at one sample.
 
         Args:
@@ -99,9 +97,7 @@ class Grid(eqx.Module):
         return self.out_scale * (in_t[0] * (1 - b) + in_t[1] * b)
 
 
-def _locate(
-    z: Float[Array, ""], ends: tuple[float, float], nodes: int
-) -> tuple[Int[Array, ""], Float[Array, ""]]:
+def _locate(z: Float[Array, ""], ends: tuple[float, float], nodes: int) -> tuple[Int[Array, ""], Float[Array, ""]]:
     """Cell of z and the place within it; beyond the ends, the end (the clip's slope is zero)."""
     low, high = ends
     u = jnp.clip((z - low) * ((nodes - 1) / (high - low)), 0, nodes - 1)

@@ -88,9 +88,7 @@ class MLP(eqx.Module):
         self.x_scale = float(x_scale)
         self.out_scale = float(out_scale)
 
-    def __call__(
-        self, t: RealScalarLike, x: Float[Array, "*shape"], args: Args = None
-    ) -> Float[Array, "*shape"]:
+    def __call__(self, t: RealScalarLike, x: Float[Array, "*shape"], args: Args = None) -> Float[Array, "*shape"]:
         """Evaluate the network on one sample; ``args`` is ignored.
 
         Args:
@@ -122,9 +120,7 @@ class MLP(eqx.Module):
 
 # One draw for all layers in one compiled call: layer by layer, compilation takes seconds.
 @partial(jax.jit, static_argnames=("sizes", "dtype"))
-def _init_weights(
-    key: Key, sizes: tuple[int, ...], dtype: jax.typing.DTypeLike
-) -> tuple[Float[Array, "_ _"], ...]:
+def _init_weights(key: Key, sizes: tuple[int, ...], dtype: jax.typing.DTypeLike) -> tuple[Float[Array, "_ _"], ...]:
     shapes = list(pairwise(sizes))
     ends = [0, *accumulate(ins * outs for ins, outs in shapes)]
     # Haiku's default, which the paper's network has: normal, cut at two deviations, times

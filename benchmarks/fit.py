@@ -1,0 +1,104 @@
+"""Updates per second of `fit` against a hand-written, fully compiled training loop.
+
+python benchmarks/fit.py
+
+The same data, network, window, batch and optimiser; the hand-written loop draws windows, unrolls, and
+averages the weights inside one `lax.fori_loop`. Compilation is left out of both.
+"""
+
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+from _measure import record
+
+import smdpx as sx
+
+BATCH, DT, LAMBDA, G, TIMES, PATHS = 256, 0.02, 7.0, 0.03, 501, 2500
+
+
+def drift(t, x, args):
+    return -LAMBDA * jnp.sign(x) * x**2
+
+
+def by_hand(window, updates, paths, ts, net):
+    """One compiled loop over all updates."""
+    params, static = eqx.partition(net, eqx.is_inexact_array)
+    optimizer = optax.adam(sx.Stage(window, updates).schedule())
+
+    def loss(params, key):
+        net = eqx.combine(params, static)
+        key_path, key_start = jr.split(key)
+        path = jr.randint(key_path, (BATCH, 1), 0, PATHS)
+        index = jr.randint(key_start, (BATCH, 1), 0, TIMES - window + 1) + jnp.arange(window)[None]
+        states, times = paths[path, index].T[::-1], ts[index].T[::-1]
+
+        def step(x, inputs):
+            t, target = inputs
+            x = x + DT * (-drift(t, x, None) + G**2 * jax.vmap(net)(t, x))
+            return x, jnp.mean((x - target) ** 2)
+
+        return jnp.mean(jax.lax.scan(step, states[0], (times[:-1], states[1:]))[1]) / (G**2 * DT)
+
+    def update(i, state):
+        params, average, opt = state
+        gradient = jax.grad(loss)(params, jr.fold_in(jr.key(2), i))
+        change, opt = optimizer.update(gradient, opt, params)
+        decay = jnp.minimum(0.999, (1 + i) / (10 + i))
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+        return optax.apply_updates(params, change), average, opt
+
+    run = jax.jit(lambda state, n: jax.lax.fori_loop(0, n, update, state))
+    state = (params, params, optimizer.init(params))
+    jax.block_until_ready(run(state, 1))
+
+    def seconds(updates):
+        start = time.perf_counter()
+        jax.block_until_ready(run(state, updates))
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def main():
+    ts = jnp.asarray(DT * np.arange(TIMES), jnp.float32)
+    g, P = sx.Diffusion(G), sx.Drift(drift)
+    x0 = jnp.where(jnp.arange(PATHS) % 2 == 0, 1.0, -1.0)
+    paths = sx.simulate(P + g, x0, ts, key=jr.key(0))
+    s = sx.Score(sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(1)), g)
+    rows = []
+    for window, updates in ((2, 20_000), (10, 3_000)):
+        hand = by_hand(window, updates, paths, ts, s.net)
+        ratios, ours, theirs = [], [], []
+        for _ in range(5):
+            reports: list[sx.Progress] = []
+            stage = sx.Stage(window, updates)
+            sx.fit(-P + 2 * s, paths, ts, key=jr.key(2), curriculum=[stage], callback=reports.append)
+            # The first report holds the compilation; the others, host synchronisation and all, are `fit`'s.
+            later = reports[1:]
+            chunk = reports[1].update - reports[0].update
+            seconds = sum((b.update - a.update) / b.updates_per_second for a, b in zip(reports, later, strict=False))
+            done = later[-1].update - reports[0].update
+            theirs.append(done / hand(done))
+            ours.append(done / seconds)
+            ratios.append(ours[-1] / theirs[-1])
+        rows.append(
+            {
+                "window": window,
+                "batch": BATCH,
+                "ratio": float(np.median(ratios)),
+                "ratio_range": [min(ratios), max(ratios)],
+                "ours_updates_per_s": float(np.median(ours)),
+                "theirs_updates_per_s": float(np.median(theirs)),
+                "updates_between_reports": chunk,
+            }
+        )
+    record("fit", "python benchmarks/fit.py", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Tables and figures of the results, made from the records of runs under `docs/results`; no number is typed.
+
+Each public function returns Markdown, and says `Not run yet` where its record is missing. `mkdocs build`
+calls them through `hooks.py`, and `update_readme.py` calls `toy_table` for the README.
+"""
+
+import importlib.util
+import json
+import pathlib
+from typing import Any
+
+DOCS = pathlib.Path(__file__).parent
+RESULTS = DOCS / "results"
+
+_HEADS = {
+    "relative_l2": "relative L2 error",
+    "window": "window",
+    "largest_difference": "largest difference",
+    "ratio": "ratio of times",
+    "ratio_quartiles": "its quartiles",
+    "ours_s": "smdpx, s",
+    "theirs_s": "by hand, s",
+    "compile_ratio": "ratio of compile times",
+    "compile_ours_s": "smdpx compiles, s",
+    "compile_theirs_s": "by hand compiles, s",
+    "all_checkpoints": "all checkpoints",
+    "few_checkpoints": "few checkpoints",
+    "scan": "`lax.scan`",
+    "Q_flow": "Q of `-P + s`",
+    "Q_sde": "Q of `-P + 2*s + g`",
+    "posterior_error": "posterior error",
+}
+_HIDDEN = {"what", "rounds", "repeats", "P(+1)"}
+_CAPTIONS = {
+    "paths": "Trajectories of the toy problem. Left: data, coloured by their start. Middle: the probability flow "
+    "`-P + s` with a learned score, back from 60 end states. Right: the reverse-time SDE `-P + 2*s + g` from the "
+    "same end states. (Figure 2 of the paper.)",
+    "score_fields": "The learned scores and the exact one over (t, x), above for the whole range, below from t = 1 on; "
+    "blank where no data go. (Figures 8 and 9 of the paper.)",
+    "posterior": "The probability that the start was +1, given the end state: 4,000 samples of the reverse-time SDE at "
+    "each of 21 end states, one curve a seed, against the exact probability.",
+}
+
+
+def toy_table() -> str:
+    """The toy problem's table and where it comes from."""
+    record = _read("toy/toy_cpu.json")
+    table = _toy_module()
+    if record is None or table is None:
+        return _not_run("python examples/toy.py")
+    seconds = [row["training s per seed"] for row in record["rows"] if "training s per seed" in row]
+    spent = f"Training took {min(seconds):.0f} to {max(seconds):.0f} s a seed. " if seconds else ""
+    return f"{table.markdown_table(record['rows'])}\n\n{spent}{_source(record)}"
+
+
+def toy_figures() -> str:
+    """Every figure of the toy problem that a run wrote, with its caption."""
+    names = sorted(
+        path.stem for path in (RESULTS / "toy").glob("*.png") if path.stem not in ("ou",) and "ou_" not in path.stem
+    )
+    names.sort(key=lambda name: list(_CAPTIONS).index(name) if name in _CAPTIONS else len(_CAPTIONS))
+    return "\n\n".join(_figure(f"results/toy/{name}.png", name) for name in names) or _not_run("python examples/toy.py")
+
+
+def ou_table() -> str:
+    """Learned against exact scores of the Ornstein-Uhlenbeck mixture."""
+    record = _read("toy/ou_cpu.json")
+    text = _not_run("python examples/toy.py") if record is None else f"{_tables(record['rows'])}\n\n{_source(record)}"
+    figures = sorted(path.name for path in (RESULTS / "toy").glob("ou*.png"))
+    return "\n\n".join([text, *(_figure(f"results/toy/{name}", pathlib.Path(name).stem) for name in figures)])
+
+
+def factor_two() -> str:
+    """What multiplying the exact score does."""
+    return _simple("factor_two.json", "python docs/figures/factor_two.py")
+
+
+def benchmark_window() -> str:
+    """The window loss against a hand-written scan."""
+    return _simple("benchmark_window.json", "python benchmarks/window.py")
+
+
+def benchmark_fit() -> str:
+    """The training loop against a hand-written one."""
+    return _simple("benchmark_fit.json", "python benchmarks/fit.py")
+
+
+def benchmark_sample() -> str:
+    """Sampling against a hand-written scan."""
+    return _simple("benchmark_sample.json", "python benchmarks/sample.py")
+
+
+def _simple(name: str, command: str) -> str:
+    record = _read(name)
+    return _not_run(command) if record is None else f"{_tables(record['rows'])}\n\n{_source(record)}"
+
+
+def _read(name: str) -> dict[str, Any] | None:
+    path = RESULTS / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _not_run(command: str) -> str:
+    return f"Not run yet: `{command}` writes this."
+
+
+def _source(record: dict[str, Any]) -> str:
+    """Command, versions, machine and date of a run."""
+    versions = dict(record.get("versions", {}))
+    date = record.get("date", versions.pop("date", None))
+    device, cores = versions.pop("device", None), versions.pop("cores", None)
+    versions.pop("date", None)
+    machine = f" on {device}, {cores} cores" if device else ""
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"Made by `{record['command']}`{machine}{f', {date}' if date else ''}: {listed}."
+
+
+def _tables(rows: list[dict[str, Any]]) -> str:
+    """One table for each kind of row: the value of `what`, or the keys."""
+    kinds: dict[Any, list[dict[str, Any]]] = {}
+    for row in rows:
+        kinds.setdefault(row.get("what", tuple(row)), []).append(row)
+    return "\n\n".join(_table(kind if isinstance(kind, str) else "", rows) for kind, rows in kinds.items())
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> str:
+    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in _HIDDEN]
+    heads = [_HEADS.get(column, column.replace("_", " ")) for column in columns]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(_cell(row.get(column, '')) for column in columns)} |" for row in rows]
+    return (f"**{title[0].upper()}{title[1:]}**\n\n" if title else "") + "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(_cell, value))
+    if isinstance(value, float):
+        return f"{value:.1e}" if value and abs(value) < 1e-4 else f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _figure(path: str, name: str) -> str:
+    caption = _CAPTIONS.get(name, name.replace("_", " "))
+    return f'<figure markdown="span">\n  ![{name.replace("_", " ")}]({path})\n  <figcaption>{caption}</figcaption>\n</figure>'
+
+
+def _toy_module() -> Any:
+    """`examples/_toy_table.py`, which knows the columns and the paper's numbers."""
+    path = DOCS.parent / "examples" / "_toy_table.py"
+    if not path.exists():
+        return None
+    spec = importlib.util.spec_from_file_location("_toy_table", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
