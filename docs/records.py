@@ -14,15 +14,11 @@ RESULTS = DOCS / "results"
 
 _HEADS = {
     "relative_l2": "relative L2 error",
-    "window": "window",
-    "largest_difference": "largest difference",
     "ratio": "ratio of times",
     "ratio_quartiles": "its quartiles",
-    "ours_s": "smdpx, s",
-    "theirs_s": "by hand, s",
+    "ours_s": "smdpx, ms",
+    "theirs_s": "by hand, ms",
     "compile_ratio": "ratio of compile times",
-    "compile_ours_s": "smdpx compiles, s",
-    "compile_theirs_s": "by hand compiles, s",
     "all_checkpoints": "all checkpoints",
     "few_checkpoints": "few checkpoints",
     "scan": "`lax.scan`",
@@ -30,7 +26,9 @@ _HEADS = {
     "Q_sde": "Q of `-P + 2*s + g`",
     "posterior_error": "posterior error",
 }
-_HIDDEN = {"what", "rounds", "repeats", "P(+1)"}
+# Kept in the records, left out of the tables.
+_HIDDEN = {"what", "rounds", "repeats", "largest_difference", "compile_ours_s", "compile_theirs_s", "P(+1)"}
+_MILLI = {"ours_s", "theirs_s"}
 _CAPTIONS = {
     "paths": "Trajectories of the toy problem. Left: data, coloured by their start. Middle: the probability flow "
     "`-P + s` with a learned score, back from 60 end states. Right: the reverse-time SDE `-P + 2*s + g` from the "
@@ -127,7 +125,9 @@ def _table(title: str, rows: list[dict[str, Any]]) -> str:
     columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in _HIDDEN]
     heads = [_HEADS.get(column, column.replace("_", " ")) for column in columns]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(columns) + "|"]
-    lines += [f"| {' | '.join(_cell(row.get(column, '')) for column in columns)} |" for row in rows]
+    for row in rows:
+        values = [1e3 * row[column] if column in _MILLI else row.get(column, "") for column in columns]
+        lines.append(f"| {' | '.join(map(_cell, values))} |")
     return (f"**{title[0].upper()}{title[1:]}**\n\n" if title else "") + "\n".join(lines)
 
 
@@ -135,13 +135,14 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return " to ".join(map(_cell, value))
     if isinstance(value, float):
-        return f"{value:.1e}" if value and abs(value) < 1e-4 else f"{value:.4g}"
+        return f"{value:.1e}" if value and abs(value) < 1e-4 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _figure(path: str, name: str) -> str:
-    caption = _CAPTIONS.get(name, name.replace("_", " "))
-    return f'<figure markdown="span">\n  ![{name.replace("_", " ")}]({path})\n  <figcaption>{caption}</figcaption>\n</figure>'
+    title = name.replace("_", " ")
+    caption = f"<figcaption>{_CAPTIONS.get(name, title)}</figcaption>"
+    return f'<figure markdown="span">\n  ![{title}]({path})\n  {caption}\n</figure>'
 
 
 def _toy_module() -> Any:

@@ -44,14 +44,16 @@ def draw_figures(
     shown = [(name, scores[name].net) for name in ("one-step", "multi-step", "ISM") if name in scores]
     shown.append(("exact", exact.score))
     figure, grid = plt.subplots(2, len(shown), figsize=(2.7 * len(shown) + 1, 4.6), layout="constrained", squeeze=False)
+    images = []
     for row, (times, states) in enumerate(((ts[1:], (-1.25, 1.25)), (ts[ts >= 1.0], (-0.15, 0.15)))):
         for ax, (name, net) in zip(grid[row], shown, strict=True):
             image = sx.plot.field(
                 ax, net, times[:: max(1, len(times) // 200)], np.linspace(*states, 201), limit=1e3, linear=30.0,
                 density=exact.log_prob,
             )  # fmt: skip
+            images.append(image)
             ax.set_title(name if row == 0 else "")
-    figure.colorbar(image, ax=grid, label="∇ log p_t(x)")
+    figure.colorbar(images[-1], ax=grid, label="∇ log p_t(x)")
     figure.savefig(out / "score_fields.png")
 
     rows = [row for row in record["rows"] if row["fraction"] == 1.0 and row["method"] != "exact score"]

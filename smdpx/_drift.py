@@ -10,7 +10,7 @@ How they combine is `_equation`'s business; drifts made of solver steps are `_st
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax.tree_util as jtu
@@ -18,6 +18,9 @@ import jax.tree_util as jtu
 from ._diffusion import Diffusion, check_callable
 from ._equation import AbstractDrift, Forward, Reverse
 from ._types import Args, RealScalarLike, State
+
+if TYPE_CHECKING:
+    from ._step import StepDrift
 
 __all__ = ["Drift", "ReverseDrift", "Score"]
 
@@ -60,7 +63,7 @@ class Drift(AbstractDrift[Forward]):
         *,
         dt: float | None = None,
         name: str = "P",
-    ) -> AbstractDrift[Forward]:
+    ) -> StepDrift:
         """Physics given as a solver's step `step(x, dt) -> x`, for one sample.
 
         With a one-stage solver at fixed steps (`diffrax.Euler`, the default) its increment is exactly

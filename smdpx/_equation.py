@@ -214,12 +214,26 @@ class Sum(AbstractDrift[Any]):
 
 
 def _sum(terms: tuple[Scaled, ...]) -> AbstractDrift[Any]:
+    terms = _collect(terms)
     term = terms[0]
     if len(terms) > 1:
         return Sum(terms)
     # A lone drift with coefficient 1 is itself, so that `-(-P)` is P and not a wrapped P.
     one = isinstance(term.coefficient, int | float) and term.coefficient == 1
     return term.drift if one and not term.reversed else term
+
+
+def _collect(terms: tuple[Scaled, ...]) -> tuple[Scaled, ...]:
+    """Like terms as one: `s + s` is `2*s`, one network to evaluate and to train."""
+    collected: list[Scaled] = []
+    for term in terms:
+        for i, other in enumerate(collected):
+            if term.drift is other.drift and term.reversed == other.reversed:
+                collected[i] = Scaled(other.coefficient + term.coefficient, term.drift, term.reversed)
+                break
+        else:
+            collected.append(term)
+    return tuple(collected)
 
 
 def _add(*states: State) -> State:

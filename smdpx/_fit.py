@@ -300,6 +300,8 @@ def _check(equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, avera
         raise TypeError(f"`{equation}` has nothing to train: {trainable(equation)!r} holds no arrays. Use `sx.nn.MLP`.")
     ts = validate.check_times(ts)
     validate.check_paths(paths, ts)
+    if not curriculum:
+        raise ValueError("`curriculum` has no stages: give at least one `sx.Stage(updates=...)`.")
     for stage in curriculum:
         check_window(stage.window, stage.stride, len(ts))
         validate.check_step_grid(equation, ts[:: stage.stride])

@@ -90,6 +90,8 @@ def solve(
     validate.check_finite_states(x0, "x0")
     if brownian_path is None or key is not None:
         validate.check_key(equation, key)
+    if brownian_path is not None and not isinstance(equation, SDE):
+        raise ValueError(f"`{equation}` has no noise, so `brownian_path` would be ignored: drop it, or write `... + g`.")
     validate.check_solver(equation, solver, brownian_path)
     validate.check_drifts(equation, x0, args)
     validate.check_step_grid(equation, ts)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,13 +14,14 @@ import pytest
 import smdpx as sx
 
 
+def _real(a: float | jax.Array) -> jax.Array:
+    return jnp.asarray(a, float)
+
+
 class Slope(eqx.Module):
     """The one-parameter score a·x."""
 
-    a: jax.Array
-
-    def __init__(self, a: float):
-        self.a = jnp.asarray(a, float)
+    a: jax.Array = eqx.field(converter=_real)
 
     def __call__(self, t, x, args):
         return self.a * x
@@ -28,7 +30,7 @@ class Slope(eqx.Module):
 class OU:
     """dx = -rate·x dt + g dW from N(mean, var), by components: every law it has is Gaussian."""
 
-    def __init__(self, rate=0.5, g=0.6, mean=1.0, var=0.3, T=1.0):
+    def __init__(self, rate: Any = 0.5, g: Any = 0.6, mean: Any = 1.0, var: Any = 0.3, T=1.0):
         self.rate, self.noise, self.mean, self.var, self.T = rate, g, mean, var, T
         self.P = sx.Drift(lambda t, x, args: -rate * x)
         self.g = sx.Diffusion(g)

@@ -64,7 +64,11 @@ def test_the_dtype_is_the_states(dtype):
         assert sx.solve(P, x0, np.linspace(0, 1, 3)).dtype == dtype
 
 
-@pytest.mark.parametrize("ts", [[0.0, 0.5, 1.0], (0, 1, 2), np.linspace(0, 1, 3), jnp.linspace(0.0, 1.0, 3)], ids=["list", "ints", "numpy", "jax"])
+@pytest.mark.parametrize(
+    "ts",
+    [[0.0, 0.5, 1.0], (0, 1, 2), np.linspace(0, 1, 3), jnp.linspace(0.0, 1.0, 3)],
+    ids=["list", "ints", "numpy", "jax"],
+)
 def test_times_come_in_any_sequence(ts):
     assert sx.solve(P, jnp.ones(2), ts).shape == (2, 3)
 
@@ -163,7 +167,9 @@ def test_gradients_pass_through_adaptive_noise():
     def end(a):
         P = sx.Drift(lambda t, x, args: -a * x)
         controller = dfx.PIDController(rtol=1e-2, atol=1e-2)
-        return sx.solve(P + g, jnp.ones(2), [0.0, 0.5], key=KEY, solver=dfx.Heun(), stepsize_controller=controller)[:, -1].sum()
+        return sx.solve(P + g, jnp.ones(2), [0.0, 0.5], key=KEY, solver=dfx.Heun(), stepsize_controller=controller)[
+            :, -1
+        ].sum()
 
     # d/da of e^(-at) x0, and what the noise adds to it.
     assert float(jax.jit(jax.grad(end))(1.0)) == pytest.approx(-2 * 0.5 * np.exp(-0.5), abs=0.3)

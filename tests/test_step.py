@@ -69,7 +69,8 @@ def test_uneven_steps_are_passed_on():
 
 def test_twice_reversed_it_steps_forwards_again():
     P = sx.Drift.from_step(step, reverse=unstep)
-    assert -(-P) is P
+    back = -P
+    assert -back is P
 
 
 def test_increments_add_to_those_of_rates():
@@ -115,7 +116,7 @@ def test_a_reversal_is_a_function_of_x_and_dt():
     with pytest.raises(TypeError, match=r"reverse=.*\(x, dt\)"):
         sx.Drift.from_step(step, reverse=lambda x: x)
     with pytest.raises(TypeError, match=r"from_step.*\(x, dt\)"):
-        sx.Drift.from_step(lambda t, x, args: x)
+        sx.Drift.from_step(lambda t, x, args: x)  # pyright: ignore[reportArgumentType]
 
 
 # A step has no rate

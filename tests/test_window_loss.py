@@ -76,7 +76,9 @@ def test_weights_weigh_the_steps_from_where_the_unroll_starts():
     np.testing.assert_allclose(loss(-P + 2 * score(0.7), w, KEY, None), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("adjoint", [dfx.RecursiveCheckpointAdjoint(checkpoints=2), dfx.DirectAdjoint()], ids=["few checkpoints", "direct"])
+@pytest.mark.parametrize(
+    "adjoint", [dfx.RecursiveCheckpointAdjoint(checkpoints=2), dfx.DirectAdjoint()], ids=["few checkpoints", "direct"]
+)
 def test_the_adjoint_changes_no_gradient(adjoint):
     w = windows(5)
 

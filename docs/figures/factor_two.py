@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "examples"))
-from _record import versions, write
+from _record import versions, write  # noqa: E402
 
 G, T, SAMPLES = 0.03, 10.0, 2000
 P = sx.Drift(lambda t, x, args: -7 * jnp.sign(x) * x**2)

@@ -37,8 +37,7 @@ class FokkerPlanck1D(eqx.Module):
     JAX's default precision, so the methods work under `jit`, `vmap` and `grad`. The drift is
     evaluated in JAX's default precision.
 
-    Scheme: Scharfetter-Gummel fluxes (mass-conserving, exact stationary states), TR-BDF2 in time
-        with steps
+    The scheme has Scharfetter-Gummel fluxes (mass-conserving, exact stationary states) and TR-BDF2 in time with steps
     bound to the density's own time scales. Where a component has fallen below 1e-10 of its
     maximum, its log-density is extrapolated as a parabola (its score as a line), however far away
     x is. Times outside [0, T] give NaN; times below 1e-6 T are served as 1e-6 T, since a point

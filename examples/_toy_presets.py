@@ -1,0 +1,56 @@
+"""How much of everything the toy problem's presets do."""
+
+import dataclasses
+
+import optax
+
+import smdpx as sx
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A size of the whole experiment.
+
+    Attributes:
+        seeds: trainings of each kind.
+        trajectories: the full data.
+        steps: steps from t = 0 to T.
+        power: the grid is t_k = T (k/steps)^power. At 1, the paper's grid, Euler's first step lands four standard
+            deviations off the process's mean, and a one-step loss learns to repair that; at 1.5 it does not.
+        fractions: of the data.
+        samples: of the posterior at each of 21 end points.
+        curricula: of each training.
+        resumable: train seed by seed with checkpoints, instead of all side by side.
+    """
+
+    seeds: int
+    trajectories: int
+    steps: int
+    power: float
+    fractions: tuple[float, ...]
+    samples: int
+    curricula: dict[str, list[sx.Stage]]
+    resumable: bool = False
+
+
+def stages(updates: int, batch: int, learning_rate: float = 3e-3) -> dict[str, list[sx.Stage]]:
+    """Windows of two states; the multi-step curriculum goes on to four and eight for as long again."""
+    one = [sx.Stage(2, updates, learning_rate, batch=batch)]
+    multi = [*one, *(sx.Stage(w, updates // w, learning_rate / 10, batch=batch) for w in (4, 8))]
+    return {"one-step": one, "multi-step": multi, "two-way": one, "ISM": one, "SSM-VR": one}
+
+
+def paper_stages() -> dict[str, list[sx.Stage]]:
+    """Appendix C: windows 2 to 10 at constant rates, batch 512; score matching with batch 10,000."""
+    constant = optax.constant_schedule
+    start = sx.Stage(2, 505_000, constant(1e-3), stride=5, batch=512)
+    multi = [start, *(sx.Stage(w, 2_505_000, constant(1e-4), batch=512) for w in range(2, 11))]
+    matching = [sx.Stage(2, 250_000, constant(rate), batch=10_000) for rate in (1e-3, 1e-4)]
+    return {"one-step": multi[:2], "multi-step": multi, "two-way": multi[:2], "ISM": matching, "SSM-VR": matching}
+
+
+PRESETS = {
+    "smoke": Preset(2, 200, 40, 1.5, (1.0,), 20, stages(40, 64)),
+    "cpu": Preset(3, 2500, 500, 1.5, (1.0, 0.1, 0.01), 4000, stages(12_000, 4096)),
+    "paper": Preset(3, 2500, 500, 1.0, (1.0, 0.1, 0.01), 4000, paper_stages(), resumable=True),
+}

@@ -1,0 +1,64 @@
+"""`sx.check` measures what it says, on steps whose answers are known."""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import pytest
+
+import smdpx as sx
+
+X = jr.normal(jr.key(0), (6, 3))
+
+
+def heun(x, dt):
+    k = -jnp.sin(x)
+    return x + 0.5 * dt * (k - jnp.sin(x + dt * k))
+
+
+@pytest.mark.parametrize(("step", "order"), [(lambda x, dt: x - dt * jnp.sin(x), 1), (heun, 2)])
+def test_order_in_dt(step, order):
+    report = sx.check(sx.Drift.from_step(step), X, dt=0.5)
+    assert abs(report.order - order) < 0.25
+
+
+def test_an_exact_step_has_infinite_order():
+    report = sx.check(sx.Drift.from_step(lambda x, dt: x * jnp.exp(-dt)), X, dt=0.5)
+    assert report.order == float("inf")
+
+
+def test_an_exact_reversal_returns():
+    report = sx.check(sx.Drift.from_step(lambda x, dt: x * jnp.exp(-dt), reverse=sx.negative_step), X, dt=0.5)
+    assert report.round_trip is not None
+    assert report.round_trip < 1e-5
+
+
+def test_a_mirrored_step_is_off_by_the_second_order():
+    report = sx.check(sx.Drift.from_step(lambda x, dt: x * jnp.exp(-dt), reverse=sx.mirror), X, dt=0.1)
+    # |(2 - e) e - 1| / |e - 1| = |e - 1| with e = exp(-dt)
+    assert report.round_trip == pytest.approx(1 - 0.904837, rel=1e-3)
+
+
+def test_no_stated_reversal_is_said_so():
+    report = sx.check(sx.Drift.from_step(lambda x, dt: x + dt), X, dt=0.1)
+    assert report.round_trip is None
+    assert "not stated" in repr(report)
+
+
+def test_a_right_gradient_agrees_with_differences():
+    assert sx.check(sx.Drift(lambda t, x, args: jnp.sin(x)), X, dt=0.1).vjp_error < 1e-2
+
+
+def test_a_wrong_gradient_is_seen():
+    def step(x, dt):
+        return x + dt * (jax.lax.stop_gradient(x**3) - x)
+
+    assert sx.check(sx.Drift.from_step(step), X, dt=0.5).vjp_error > 0.1
+
+
+def test_samples_do_not_see_each_other():
+    assert sx.check(sx.Drift(lambda t, x, args: jnp.sin(x)), X, dt=0.1).batch_error < 1e-6
+
+
+def test_dt_must_be_positive():
+    with pytest.raises(ValueError, match="dt"):
+        sx.check(sx.Drift(lambda t, x, args: x), X, dt=-0.1)

@@ -1,0 +1,357 @@
+"""Bad input gets a clear error: what was expected, what came, and what to write instead."""
+
+# Wrong on purpose.
+# pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import smdpx as sx
+from tests._problems import Slope, as_users_run as as_users_run
+
+pytestmark = pytest.mark.usefixtures("as_users_run")
+
+KEY = jax.random.key(0)
+TS = np.linspace(0, 1, 6)
+X0 = jnp.ones(3)
+P = sx.Drift(lambda t, x, args: -x)
+g = sx.Diffusion(0.3)
+s = sx.Score(lambda t, x, args: -x, g)
+net = sx.Score(sx.nn.MLP(widths=(4,), key=KEY), g)
+PATHS = jnp.ones((4, 6))
+
+
+def fit(paths=PATHS, ts=TS, equation=None, **how):
+    how = {"curriculum": [sx.Stage(updates=1, batch=2)], **how}
+    return sx.fit(-P + 2 * net if equation is None else equation, paths, ts, key=KEY, **how)
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    ("ts", "message"),
+    [
+        ([0.0, 0.5, 0.4, 1.0], r"increase or decrease throughout; it turns at position 1 \(t = 0.5\)"),
+        ([0.0, 0.5, 0.5, 1.0], "repeats 0.5 at positions 1 and 2"),
+        ([0.0, np.nan, 1.0], r"finite; ts\[1\] is not"),
+        ([0.0, np.inf], r"finite; ts\[1\] is not"),
+        ([0.0], r"at least two times; got shape \(1,\)"),
+        ([[0.0, 1.0]], r"at least two times; got shape \(1, 2\)"),
+    ],
+)
+@pytest.mark.parametrize(
+    "call", [lambda ts: sx.solve(P, X0, ts), lambda ts: sx.simulate(P, X0, ts), lambda ts: fit(ts=ts)]
+)
+def test_times_are_finite_and_strictly_monotone(call, ts, message):
+    with pytest.raises(ValueError, match=message):
+        call(ts)
+
+
+def test_a_forward_equation_wants_increasing_times():
+    with pytest.raises(ValueError, match=r"`dx = P\(x\) dt` is a forward equation and wants increasing times.*-P \+"):
+        sx.solve(P, X0, TS[::-1])
+
+
+def test_a_reverse_equation_wants_decreasing_times():
+    with pytest.raises(ValueError, match=r"is a reverse equation and wants decreasing times.*ts\[::-1\]"):
+        sx.solve(-P + 2 * s + g, X0, TS, key=KEY)
+
+
+def test_simulate_refuses_a_reverse_equation():
+    with pytest.raises(ValueError, match="runs forwards.*reverse equation: use `solve`"):
+        sx.simulate(-P, X0, TS)
+
+
+def test_training_data_come_on_increasing_times():
+    with pytest.raises(ValueError, match="`ts` must increase"):
+        fit(ts=TS[::-1])
+
+
+def test_traced_times_are_checked_when_they_run():
+    with pytest.raises(Exception, match="strictly monotone in the equation's direction"):
+        jax.jit(lambda ts: sx.solve(P, X0, ts))(jnp.array([0.0, 0.5, 0.4])).block_until_ready()
+
+
+# Training data
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (
+            sx.Stage(window=7),
+            "window of 7 states at stride 1 spans 7 times; the trajectories have 6. The longest that fits is 6",
+        ),
+        (sx.Stage(window=4, stride=2), "spans 7 times; the trajectories have 6. The longest that fits is 3"),
+        (sx.Stage(window=1), "at least 2 states"),
+        (sx.Stage(stride=0), "`stride` at least 1"),
+    ],
+)
+def test_a_window_fits_into_a_trajectory(stage, message):
+    with pytest.raises(ValueError, match=message):
+        fit(curriculum=[stage])
+
+
+def test_every_stage_is_checked_before_the_first_is_run():
+    seen = []
+    with pytest.raises(ValueError, match="window of 7"):
+        fit(curriculum=[sx.Stage(updates=1, batch=2), sx.Stage(window=7)], callback=seen.append)
+    assert seen == []
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_data_that_are_not_finite_name_the_trajectory_and_the_time(bad):
+    with pytest.raises(ValueError, match=r"trajectory 2 at time index 3 \(t = 0.6\) is the first of 2 bad states"):
+        fit(PATHS.at[2, 3:5].set(bad))
+
+
+def test_a_simulation_that_leaves_the_finite_numbers_says_which_and_when():
+    explosive = sx.Drift(lambda t, x, args: jnp.exp(x))
+    with pytest.raises(ValueError, match=r"trajectory 1 at time index 3 \(t = 3\).*smaller steps"):
+        sx.simulate(explosive, jnp.array([-80.0, 2.0, -80.0]), [0.0, 1.0, 2.0, 3.0])
+
+
+def test_data_fit_their_times():
+    with pytest.raises(ValueError, match=r"shape \(trajectories, times, ...\) with 6 times; got \(4, 5\)"):
+        fit(PATHS[:, :5])
+
+
+@pytest.mark.parametrize("how", [{"updates": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}])
+def test_a_stage_does_something(how):
+    with pytest.raises(ValueError, match="`Stage` needs"):
+        sx.Stage(**how)
+
+
+def test_a_curriculum_is_not_empty():
+    with pytest.raises(ValueError, match="curriculum"):
+        fit(curriculum=[])
+
+
+@pytest.mark.parametrize("average", [1.0, -0.1])
+def test_the_average_is_a_decay(average):
+    with pytest.raises(ValueError, match="decay in"):
+        fit(average=average)
+
+
+@pytest.mark.parametrize(
+    ("equation", "message"),
+    [
+        (-P, "trains one score.*has 0 and 0.*-P"),
+        (-P + s, "nothing to train.*holds no arrays"),
+        (-P + net + s, "trains one score.*has 2"),
+        (3.0, "needs an equation.*float"),
+    ],
+)
+def test_an_equation_has_one_thing_to_train(equation, message):
+    with pytest.raises(TypeError, match=message):
+        fit(equation=equation)
+
+
+def test_without_noise_there_is_no_score_to_learn():
+    with pytest.raises(ValueError, match="g = 0"):
+        fit(equation=-P + 2 * sx.Score(net.net, sx.Diffusion(0.0)))
+
+
+# States
+
+
+@pytest.mark.parametrize(
+    ("f", "got"),
+    [
+        (lambda t, x, args: x[:1], r"float32\[1\]"),
+        (lambda t, x, args: jnp.sum(x), r"float32\[\]"),
+        (lambda t, x, args: x.astype(jnp.float16), r"float16\[2\]"),
+        (lambda t, x, args: {"x": x}, r"\{x: float32\[2\]\}"),
+        (lambda t, x, args: (x, x), r"\(float32\[2\], float32\[2\]\)"),
+    ],
+    ids=["shape", "rank", "dtype", "tree", "another tree"],
+)
+@pytest.mark.parametrize(
+    "kind", [sx.Drift, sx.ReverseDrift, lambda f: sx.Score(f, g)], ids=["Drift", "ReverseDrift", "Score"]
+)
+def test_what_a_drift_returns_is_like_the_state_and_both_are_shown(kind, f, got):
+    drift = kind(f)
+    ts = TS if drift.direction is sx.Forward else TS[::-1]
+    with pytest.raises(ValueError, match=rf"must return.*one state of float32\[2\]; it returned {got}"):
+        sx.solve(drift, jnp.ones((3, 2)), ts)
+
+
+def test_a_score_of_the_wrong_shape_is_caught_before_training():
+    class Wide(Slope):
+        def __call__(self, t, x, args):
+            return jnp.full(3, self.a)
+
+    with pytest.raises(ValueError, match=r"s\(t, x\).*one state of float32\[\]; it returned float32\[3\]"):
+        fit(equation=-P + 2 * sx.Score(Wide(1.0), g))
+
+
+@pytest.mark.parametrize(
+    "x0", [jnp.ones(3, int), np.ones(3, np.int64), jnp.ones(3, bool)], ids=["jax", "numpy", "bool"]
+)
+def test_states_are_floating(x0):
+    with pytest.raises(TypeError, match=r"`x0` must be floating, got dtype (int|bool).*astype"):
+        sx.solve(P, x0, TS)
+
+
+def test_trajectories_are_floating():
+    with pytest.raises(TypeError, match="`paths` must be floating, got dtype int32"):
+        fit(jnp.ones((4, 6), int))
+
+
+def test_states_have_a_sample_axis():
+    with pytest.raises(ValueError, match=r"leading sample axis.*x0\[None\]"):
+        sx.solve(P, jnp.array(1.0), TS)
+    with pytest.raises(TypeError, match=r"leading sample axis; got float.*\[None\]"):
+        sx.solve(P, 1.0, TS)
+
+
+def test_the_arrays_of_a_tree_have_the_same_samples():
+    P = sx.Drift(lambda t, x, args: x)
+    with pytest.raises(ValueError, match=r"different numbers of samples in front: \[2, 3\]"):
+        sx.solve(P, {"u": jnp.ones(2), "v": jnp.ones(3)}, TS)
+
+
+def test_there_is_at_least_one_sample():
+    with pytest.raises(ValueError, match="`x0` has zero samples"):
+        sx.solve(P, jnp.ones((0, 2)), TS)
+    with pytest.raises(ValueError, match="`paths` has zero samples"):
+        fit(PATHS[:0])
+
+
+def test_there_is_a_state():
+    with pytest.raises(ValueError, match="`x0` holds no arrays"):
+        sx.solve(P, {}, TS)
+
+
+def test_a_start_that_is_not_finite_names_the_sample():
+    with pytest.raises(ValueError, match="`x0` is not finite: sample 1 is the first of 2"):
+        sx.solve(P, jnp.array([1.0, jnp.nan, jnp.inf]), TS)
+
+
+# Noise and keys
+
+
+@pytest.mark.parametrize("bad", [-0.1, np.array([0.1, -0.1]), jnp.array([0.1, -0.1])], ids=["number", "numpy", "jax"])
+def test_g_is_not_negative(bad):
+    with pytest.raises(ValueError, match="needs g >= 0; got"):
+        sx.Diffusion(bad)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), np.array([np.nan])])
+def test_g_is_finite(bad):
+    with pytest.raises(ValueError, match="needs a finite g"):
+        sx.Diffusion(bad)
+
+
+@pytest.mark.parametrize("noise", [jnp.ones(4), lambda t: jnp.ones(4)], ids=["array", "function"])
+def test_g_fits_the_state(noise):
+    with pytest.raises(ValueError, match=r"g of shape \(4,\) does not fit a state of shape \(\)"):
+        sx.solve(P + sx.Diffusion(noise), X0, TS, key=KEY)
+
+
+def test_an_sde_needs_a_key():
+    with pytest.raises(ValueError, match=r"`dx = P\(x\) dt \+ g dW` has noise: pass `key"):
+        sx.solve(P + g, X0, TS)
+    with pytest.raises(ValueError, match="has noise: pass `key"):
+        sx.simulate(P + g, X0, TS)
+
+
+def test_an_ode_takes_no_key():
+    with pytest.raises(ValueError, match=r"`dx = P\(x\) dt` has no noise.*drop it, or write.*\+ g"):
+        sx.solve(P, X0, TS, key=KEY)
+
+
+def test_an_ode_takes_no_brownian_path():
+    path = dfx.VirtualBrownianTree(0.0, 1.0, 1e-2, (3,), KEY)
+    with pytest.raises(ValueError, match="no noise.*`brownian_path`"):
+        sx.solve(P, X0, TS, brownian_path=path)
+
+
+# Solvers
+
+
+@pytest.mark.parametrize("solver", [dfx.SRA1(), dfx.ShARK(), dfx.SEA(), dfx.SlowRK()])
+def test_a_solver_that_needs_levy_areas_gets_a_path_that_has_them(solver):
+    path = dfx.VirtualBrownianTree(0.0, 1.0, 1e-2, (3,), KEY)
+    with pytest.raises(
+        TypeError, match=r"needs .*LevyArea.*has only BrownianIncrement.*levy_area=.*leave `brownian_path` out"
+    ):
+        sx.solve(P + g, X0, TS, solver=solver, brownian_path=path)
+
+
+@pytest.mark.parametrize("solver", [dfx.Tsit5(), dfx.Dopri5(), dfx.Kvaerno5(), dfx.KenCarp3()])
+def test_a_solver_for_odes_is_refused_on_an_sde(solver):
+    with pytest.raises(TypeError, match=r"solves ODEs, and `dx = .* dW` is an SDE.*ShARK"):
+        sx.solve(P + g, X0, TS, solver=solver, key=KEY)
+
+
+@pytest.mark.parametrize("solver", [dfx.ShARK(), dfx.SRA1(), dfx.SEA(), dfx.EulerHeun(), dfx.ItoMilstein()])
+def test_a_solver_for_sdes_is_refused_on_an_ode(solver):
+    with pytest.raises(TypeError, match=r"solves SDEs, and `dx = P\(x\) dt` has no noise.*Tsit5.*\+ g"):
+        sx.solve(P, X0, TS, solver=solver)
+
+
+def test_a_solver_is_an_object_and_no_string_or_class():
+    for solver in ["euler", dfx.Euler]:
+        with pytest.raises(TypeError, match="must be a diffrax solver such as"):
+            sx.solve(P, X0, TS, solver=solver)
+
+
+def test_an_equation_is_solved_and_no_function():
+    with pytest.raises(TypeError, match="needs an equation such as.*function"):
+        sx.solve(lambda t, x, args: x, X0, TS)
+
+
+def test_adaptive_steps_need_an_error_estimate():
+    with pytest.raises(TypeError, match="`Euler` has no error estimate.*Tsit5"):
+        sx.solve(P, X0, TS, stepsize_controller=dfx.PIDController(rtol=1e-3, atol=1e-3))
+
+
+def test_an_implicit_solver_needs_tolerances():
+    with pytest.raises(ValueError, match="`Kvaerno3` is implicit and needs tolerances.*PIDController"):
+        sx.solve(P, X0, TS, solver=dfx.Kvaerno3())
+
+
+def test_fixed_steps_are_given_once():
+    with pytest.raises(ValueError, match="fixed steps are the intervals of `ts`"):
+        sx.solve(P, X0, TS, solver=dfx.Heun(), stepsize_controller=dfx.ConstantStepSize())
+
+
+def test_saved_times_are_given_once():
+    with pytest.raises(ValueError, match="times to save at are `ts`"):
+        sx.solve(P, X0, TS, saveat=dfx.SaveAt(ts=jnp.array([0.5])))
+
+
+# Failures of a solve: the reason and the time reached, never NaN
+
+
+def blow_up(t, x, args):
+    return x**2  # from 1 it is infinite at t = 1
+
+
+@pytest.mark.parametrize(
+    ("solver", "reason"),
+    [(dfx.Tsit5(), "minimum step size"), (dfx.Kvaerno3(), "minimum step size|diverged")],
+    ids=["explicit", "implicit"],
+)
+def test_an_adaptive_solve_that_fails_gives_reason_and_time(solver, reason):
+    controller = dfx.PIDController(rtol=1e-4, atol=1e-6, dtmin=1e-4, force_dtmin=False)
+    with pytest.raises(RuntimeError, match=rf"failed on `dx = P\(x\) dt` at t = (0\.99|1\.0)\d*.*({reason})"):
+        sx.solve(sx.Drift(blow_up), X0, [0.0, 2.0], solver=solver, stepsize_controller=controller)
+
+
+def test_a_failure_in_reverse_is_told_in_physical_time():
+    controller = dfx.PIDController(rtol=1e-4, atol=1e-6, dtmin=1e-4, force_dtmin=False)
+    with pytest.raises(RuntimeError, match=r"at t = 4\.0"):
+        sx.solve(sx.ReverseDrift(blow_up), X0, [5.0, 3.0], solver=dfx.Tsit5(), stepsize_controller=controller)
+
+
+def test_at_fixed_steps_a_sample_that_blows_up_takes_no_other_with_it():
+    stiff = sx.Drift(lambda t, x, args: -100 * x**3)
+    x = sx.solve(stiff, jnp.array([0.1, 10.0]), TS)
+    assert np.isfinite(x[0]).all()
+    assert not np.isfinite(x[1]).all()

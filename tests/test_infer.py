@@ -1,0 +1,143 @@
+"""Inference with exact scores against closed forms: an OU process from a Gaussian mixture."""
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+import smdpx as sx
+from tests._problems import as_users_run as as_users_run
+
+LAMBDA, G, T = 0.5, 0.4, 2.0
+OU = sx.exact.OUMixture(-LAMBDA, G, sx.exact.GaussianMixture([-1.0, 1.0], covariances=0.04))
+P, g = sx.Drift(OU.drift), sx.Diffusion(G)
+s = sx.Score(OU.score, g)
+BACK = np.linspace(T, 0.0, 201)
+
+
+def test_posterior_samples_have_the_exact_mean_and_variance():
+    x0 = sx.posterior(-P + 2 * s + g, jnp.array([0.3]), BACK, 4000, key=jr.key(0), solver=dfx.Heun())[0]
+    exact = OU.posterior(T, jnp.array(0.3))
+    variance = float(exact.covariance())
+    assert abs(float(x0.mean() - exact.mean())) < 3 * (variance / 4000) ** 0.5
+    # The mixture's fourth moment is below the Gaussian's, so the Gaussian's standard error bounds its own.
+    assert abs(float(x0.var()) / variance - 1) < 3 * (2 / 4000) ** 0.5
+
+
+def test_posterior_gives_cases_by_samples():
+    assert sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::50], 5, key=jr.key(0)).shape == (3, 5)
+
+
+def test_posterior_gives_whole_trajectories():
+    steps = dfx.SaveAt(t0=True, steps=True)
+    x = sx.posterior(-P + 2 * s + g, jnp.arange(3.0), BACK[::50], 5, key=jr.key(0), saveat=steps)
+    assert x.shape == (3, 5, 5)
+    np.testing.assert_array_equal(x[:, :, 0], jnp.broadcast_to(jnp.arange(3.0)[:, None], (3, 5)))
+
+
+def test_posterior_in_chunks_fills_every_case():
+    x = sx.posterior(-P + 2 * s + g, jnp.array([-1.0, 1.0]), BACK[::50], 7, key=jr.key(0), chunk=4)
+    assert x.shape == (2, 7)
+    assert len(np.unique(np.asarray(x))) == 14
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_zero_samples_are_an_error(n):
+    with pytest.raises(ValueError, match="n >= 1"):
+        sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK, n, key=jr.key(0))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_posterior_of_an_ode_is_an_error():
+    with pytest.raises(TypeError, match="maximum_likelihood"):
+        sx.posterior(-P + s, jnp.zeros(3), BACK, 5, key=jr.key(0))  # pyright: ignore
+
+
+def test_maximum_likelihood_follows_the_flow():
+    x = sx.maximum_likelihood(-P + s, jnp.array([0.3]), BACK, solver=dfx.Tsit5())
+    whole = sx.solve(-P + s, jnp.array([0.3]), BACK, solver=dfx.Tsit5())
+    np.testing.assert_allclose(x, whole[:, -1], rtol=1e-6)
+
+
+def test_the_flow_keeps_the_marginals():
+    # Quantiles of p_T go to the same quantiles of p_0.
+    xT = jnp.sort(OU.sample(T, 20_000, key=jr.key(1)))[::100]
+    x0 = sx.maximum_likelihood(-P + s, xT, BACK, solver=dfx.Tsit5())
+    exact = jnp.sort(OU.sample(0.0, 20_000, key=jr.key(2)))[::100]
+    assert float(jnp.mean(jnp.abs(x0 - exact))) < 0.02
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_maximum_likelihood_of_an_sde_is_an_error():
+    with pytest.raises(TypeError, match="posterior"):
+        sx.maximum_likelihood(-P + 2 * s + g, jnp.zeros(3), BACK)  # pyright: ignore
+
+
+X0 = jnp.linspace(-1.5, 1.5, 13)
+FORTH = np.linspace(0.0, T, 201)
+
+
+def test_log_likelihood_with_the_exact_trace():
+    result = sx.log_likelihood(P - s, X0, FORTH, lambda x: OU.log_prob(T, x), solver=dfx.Tsit5())
+    np.testing.assert_allclose(result.log_prob, jax.vmap(lambda x: OU.log_prob(0.0, x))(X0), atol=1e-3)
+    np.testing.assert_array_equal(result.standard_error, jnp.zeros(13))
+
+
+def test_log_likelihood_is_the_same_for_any_solver():
+    controller = dfx.PIDController(rtol=1e-6, atol=1e-6)
+    result = sx.log_likelihood(
+        P - s, X0, FORTH[::100], lambda x: OU.log_prob(T, x), solver=dfx.Dopri5(), stepsize_controller=controller
+    )
+    np.testing.assert_allclose(result.log_prob, jax.vmap(lambda x: OU.log_prob(0.0, x))(X0), atol=1e-3)
+
+
+def test_hutchinson_agrees_within_its_standard_error():
+    a = jnp.array([[-1.0, 0.6, 0.0], [0.2, -0.8, 0.3], [0.5, 0.0, -0.6]])
+    linear = sx.exact.OUMixture(a, 0.5, sx.exact.GaussianMixture(jnp.zeros((1, 3)), covariances=1.0))
+    score = sx.Score(linear.score, sx.Diffusion(0.5))
+    x0 = jr.normal(jr.key(3), (64, 3))
+    result = sx.log_likelihood(
+        sx.Drift(linear.drift) - score, x0, FORTH[::10], lambda x: linear.log_prob(T, x), probes=64, key=jr.key(4),
+    )  # fmt: skip
+    exact = jax.vmap(lambda x: linear.log_prob(0.0, x))(x0)
+    assert float(result.standard_error.min()) > 0
+    assert float(jnp.max(jnp.abs(result.log_prob - exact) / result.standard_error)) < 4
+
+
+def test_probes_need_a_key():
+    with pytest.raises(ValueError, match="key"):
+        sx.log_likelihood(P - s, X0, FORTH, lambda x: OU.log_prob(T, x), probes=8)
+
+
+def test_one_probe_has_no_standard_error():
+    with pytest.raises(ValueError, match="at least 2"):
+        sx.log_likelihood(P - s, X0, FORTH, lambda x: OU.log_prob(T, x), probes=1, key=jr.key(0))
+
+
+def test_log_likelihood_of_the_reverse_flow_is_an_error():
+    with pytest.raises(ValueError, match="increasing"):
+        sx.log_likelihood(-P + s, X0, FORTH, lambda x: OU.log_prob(T, x))  # pyright: ignore
+
+
+def test_langevin_has_the_right_temperature():
+    x = OU.sample(1.0, 4000, key=jr.key(5))
+    refined = sx.langevin(s, 3 * x, 1.0, step=5e-3, steps=400, key=jr.key(6))
+    modes = jnp.sign(refined) * jnp.exp(-LAMBDA)
+    # Within a mode the variance is the marginal's component variance; half of it at half the temperature.
+    variance = float(OU.marginal(1.0).covariances[0])
+    assert abs(float(jnp.mean((refined - modes) ** 2)) / variance - 1) < 0.12
+
+
+@pytest.mark.parametrize(("step", "steps"), [(0.0, 10), (0.1, 0)])
+def test_langevin_without_steps_is_an_error(step, steps):
+    with pytest.raises(ValueError, match="step > 0"):
+        sx.langevin(s, jnp.zeros(4), 1.0, step=step, steps=steps, key=jr.key(0))
+
+
+def test_inference_runs_inside_jit():
+    run = eqx.filter_jit(lambda s: sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::20], 4, key=jr.key(0)))
+    outside = sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::20], 4, key=jr.key(0))
+    np.testing.assert_allclose(run(s), outside, rtol=1e-4, atol=1e-5)
