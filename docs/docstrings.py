@@ -31,13 +31,7 @@ class Docstrings(griffe.Extension):
 
 
 def fenced(text: str) -> str:
-    """The text with a fence around each doctest, indented as the doctest is.
-
-    >>> print(fenced(">>> 1 + 1"))
-    ```pycon
-    >>> 1 + 1
-    ```
-    """
+    """The text with a fence around each doctest, indented as the doctest is."""
 
     def fence(found: re.Match[str]) -> str:
         indent = found["indent"]
@@ -48,7 +42,7 @@ def fenced(text: str) -> str:
 
 def _is_field(member: Any) -> bool:
     annotated = isinstance(member, griffe.Attribute) and member.annotation is not None
-    return annotated and "property" not in member.labels and "ClassVar" not in str(member.annotation)
+    return annotated and "property" not in member.labels and "instance-attribute" in member.labels
 
 
 def _default(value: Any) -> Any:

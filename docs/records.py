@@ -13,6 +13,7 @@ DOCS = pathlib.Path(__file__).parent
 RESULTS = DOCS / "results"
 
 _HEADS = {
+    "what": "",
     "relative_l2": "relative L2 error",
     "ratio": "ratio of times",
     "ratio_quartiles": "its quartiles",
@@ -27,16 +28,16 @@ _HEADS = {
     "posterior_error": "posterior error",
 }
 # Kept in the records, left out of the tables.
-_HIDDEN = {"what", "rounds", "repeats", "largest_difference", "compile_ours_s", "compile_theirs_s", "P(+1)"}
+_HIDDEN = {"rounds", "repeats", "largest_difference", "compile_ours_s", "compile_theirs_s", "P(+1)"}
 _MILLI = {"ours_s", "theirs_s"}
 _CAPTIONS = {
     "paths": "Trajectories of the toy problem. Left: data, coloured by their start. Middle: the probability flow "
-    "`-P + s` with a learned score, back from 60 end states. Right: the reverse-time SDE `-P + 2*s + g` from the "
-    "same end states. (Figure 2 of the paper.)",
+    "<code>-P + s</code> with a learned score, back from 60 end states. Right: the reverse-time SDE "
+    "<code>-P + 2*s + g</code> from the same end states. (Figure 2 of the paper.)",
     "score_fields": "The learned scores and the exact one over (t, x), above for the whole range, below from t = 1 on; "
     "blank where no data go. (Figures 8 and 9 of the paper.)",
-    "posterior": "The probability that the start was +1, given the end state: 4,000 samples of the reverse-time SDE at "
-    "each of 21 end states, one curve a seed, against the exact probability.",
+    "posterior": "The probability that the start was +1, given the end state: samples of the reverse-time SDE, one "
+    "curve a seed, against the exact probability.",
 }
 
 
@@ -48,7 +49,8 @@ def toy_table() -> str:
         return _not_run("python examples/toy.py")
     seconds = [row["training s per seed"] for row in record["rows"] if "training s per seed" in row]
     spent = f"Training took {min(seconds):.0f} to {max(seconds):.0f} s a seed. " if seconds else ""
-    return f"{table.markdown_table(record['rows'])}\n\n{spent}{_source(record)}"
+    rows = table.markdown_table(record["rows"]).replace(" ± ", "\u00a0±\u00a0")
+    return f"{rows}\n\n{spent}{_source(record)}"
 
 
 def toy_figures() -> str:
@@ -114,15 +116,18 @@ def _source(record: dict[str, Any]) -> str:
 
 
 def _tables(rows: list[dict[str, Any]]) -> str:
-    """One table for each kind of row: the value of `what`, or the keys."""
+    """One table for each kind of row, where a kind is what has the same columns."""
     kinds: dict[Any, list[dict[str, Any]]] = {}
     for row in rows:
-        kinds.setdefault(row.get("what", tuple(row)), []).append(row)
-    return "\n\n".join(_table(kind if isinstance(kind, str) else "", rows) for kind, rows in kinds.items())
+        kinds.setdefault(tuple(row), []).append(row)
+    return "\n\n".join(map(_table, kinds.values()))
 
 
-def _table(title: str, rows: list[dict[str, Any]]) -> str:
-    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in _HIDDEN]
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Rows of the same columns; `what` is a column where it differs, and else the title."""
+    whats = {row["what"] for row in rows if "what" in row}
+    title = whats.pop() if len(whats) == 1 else ""
+    columns = [key for key in rows[0] if key not in _HIDDEN and (key != "what" or not title)]
     heads = [_HEADS.get(column, column.replace("_", " ")) for column in columns]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(columns) + "|"]
     for row in rows:

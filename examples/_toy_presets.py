@@ -18,8 +18,8 @@ class Preset:
         power: the grid is t_k = T (k/steps)^power. At 1, the paper's grid, Euler's first step lands four standard
             deviations off the process's mean, and a one-step loss learns to repair that; at 1.5 it does not.
         fractions: of the data.
-        samples: of the posterior at each of 21 end points.
-        curricula: of each training.
+        samples: of the posterior at each of 21 end points (a quarter of it for less than the full data).
+        curricula: of each training, one a phase.
         resumable: train seed by seed with checkpoints, instead of all side by side.
     """
 
@@ -29,24 +29,42 @@ class Preset:
     power: float
     fractions: tuple[float, ...]
     samples: int
-    curricula: dict[str, list[sx.Stage]]
+    curricula: dict[str, list[list[sx.Stage]]]
     resumable: bool = False
 
 
-def stages(updates: int, batch: int, learning_rate: float = 3e-3) -> dict[str, list[sx.Stage]]:
-    """Windows of two states; the multi-step curriculum goes on to four and eight for as long again."""
-    one = [sx.Stage(2, updates, learning_rate, batch=batch)]
-    multi = [*one, *(sx.Stage(w, updates // w, learning_rate / 10, batch=batch) for w in (4, 8))]
-    return {"one-step": one, "multi-step": multi, "two-way": one, "ISM": one, "SSM-VR": one}
+def stages(updates: int, batch: int, learning_rate: float = 3e-3) -> dict[str, list[list[sx.Stage]]]:
+    """Curricula of about equal cost: a two-way update is two, and a window of w states w - 1."""
+
+    def one(part: float, window: int = 2, rate: float = learning_rate) -> sx.Stage:
+        return sx.Stage(window, max(1, round(part * updates)), rate, batch=batch)
+
+    multi = [one(0.6), one(0.06, 4, learning_rate / 10), one(0.03, 8, learning_rate / 10)]
+    return {
+        "one-step": [[one(1)]],
+        "multi-step": [multi],
+        "two-way": [[one(0.75)]],
+        "one-step, two-way": [[one(0.6)], [one(0.6, rate=learning_rate / 2)]],
+        "ISM": [[one(0.7)]],
+        "SSM-VR": [[one(0.7)]],
+    }
 
 
-def paper_stages() -> dict[str, list[sx.Stage]]:
+def paper_stages() -> dict[str, list[list[sx.Stage]]]:
     """Appendix C: windows 2 to 10 at constant rates, batch 512; score matching with batch 10,000."""
     constant = optax.constant_schedule
     start = sx.Stage(2, 505_000, constant(1e-3), stride=5, batch=512)
     multi = [start, *(sx.Stage(w, 2_505_000, constant(1e-4), batch=512) for w in range(2, 11))]
     matching = [sx.Stage(2, 250_000, constant(rate), batch=10_000) for rate in (1e-3, 1e-4)]
-    return {"one-step": multi[:2], "multi-step": multi, "two-way": multi[:2], "ISM": matching, "SSM-VR": matching}
+    one = multi[:2]
+    return {
+        "one-step": [one],
+        "multi-step": [multi],
+        "two-way": [one],
+        "one-step, two-way": [one, one],
+        "ISM": [matching],
+        "SSM-VR": [matching],
+    }
 
 
 PRESETS = {

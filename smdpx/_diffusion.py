@@ -62,7 +62,7 @@ def as_coefficient(c: Any) -> Any:
                 f"A coefficient is one real number; got an array of shape {c.shape} and dtype {c.dtype}. "
                 "Put an array into the drift's own function, or into `Diffusion(array)`."
             )
-        return jnp.asarray(c)
+        return jnp.asarray(c) if jnp.issubdtype(c.dtype, jnp.floating) else jnp.asarray(c).astype(float)
     return None
 
 

@@ -128,8 +128,8 @@ def fit(
             or your own `AbstractLoss`.
         curriculum: stages, run in order; each compiles once.
         optimizer: a function from a learning-rate schedule to an optax optimiser: `optax.adam`.
-        average: decay a of the exponential moving average of the weights that is returned; 0 for the
-            last weights.
+        average: decay a of the exponential moving average of the weights that is returned, over
+            the weights whose loss was seen to be finite; 0 for the last of these.
         callback: called with a `Progress` at each report (some fifty in all); what it returns is shown.
         checkpoint: a file to write the training's state to at each report, and to resume from.
         args: handed to every callable untouched.

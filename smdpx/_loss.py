@@ -199,8 +199,9 @@ def _exact_divergence(f: Callable[[Array], Array], x: Array, key: Any) -> tuple[
 
 def exact_divergence(f: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
     """(∇·f)(x) and f(x), by one forward-mode pass per component."""
-    value, jvp = jax.linearize(f, x)
-    return jnp.trace(jax.vmap(jvp)(jnp.eye(x.size, dtype=x.dtype))), value
+    # Not `linearize`: its stored residuals make the gradient of a small network's divergence six times slower.
+    value, tangents = jax.vmap(lambda v: jax.jvp(f, (x,), (v,)), out_axes=(None, 0))(jnp.eye(x.size, dtype=x.dtype))
+    return jnp.trace(tangents), value
 
 
 def sliced_divergence(f: Callable[[Array], Array], x: Array, key: Key) -> tuple[Array, Array]:

@@ -28,6 +28,9 @@ _DENSE_IN_THE_STATE = (dfx.AbstractImplicitSolver, dfx.ItoMilstein, dfx.Stratono
 
 # An adaptive solve that takes this many steps has failed; fixed steps are as many as the grid has.
 _MAX_ADAPTIVE_STEPS = 16**4
+_TOO_MANY_STEPS = (
+    f"It is {_MAX_ADAPTIVE_STEPS}: loosen the tolerances, or use a stiff solver such as `diffrax.Kvaerno5()`."
+)
 
 
 def solve(
@@ -88,15 +91,21 @@ def solve(
     ts = validate.check_times(ts, equation)
     validate.check_states(x0, "x0")
     validate.check_finite_states(x0, "x0")
-    if brownian_path is None or key is not None:
+    if brownian_path is None:
         validate.check_key(equation, key)
+    elif key is not None:
+        raise ValueError("`brownian_path` holds the noise, so `key` would be ignored: give one of them.")
     if brownian_path is not None and not isinstance(equation, SDE):
-        raise ValueError(f"`{equation}` has no noise, so `brownian_path` would be ignored: drop it, or write `... + g`.")
+        raise ValueError(
+            f"`{equation}` has no noise, so `brownian_path` would be ignored: drop it, or write `... + g`."
+        )
     validate.check_solver(equation, solver, brownian_path)
     validate.check_drifts(equation, x0, args)
     validate.check_step_grid(equation, ts)
     validate.check_stepping(solver, stepsize_controller, saveat)
     tau = abs(ts - ts[0])
+    # A weakly typed array (`jnp.full(n, 0.5)`) would compile a second program.
+    x0 = jtu.tree_map(lambda leaf: jnp.asarray(leaf, leaf.dtype), x0)
     ys, reached, result = _solve(
         equation, x0, (ts[0], tau), key, args, (solver, stepsize_controller, saveat, adjoint, brownian_path)
     )
@@ -164,6 +173,7 @@ def _raise_if_failed(equation: Any, solver: dfx.AbstractSolver, result: Any, rea
         return
     first = int(np.argmax(failed))
     reason = dfx.RESULTS[jtu.tree_map(lambda value: jnp.atleast_1d(value)[first], result)]
+    reason = reason.replace("Try increasing `max_steps`.", _TOO_MANY_STEPS)
     raise RuntimeError(
         f"`{type(solver).__name__}` failed on `{equation}` at t = {np.atleast_1d(reached)[first]:.6g} "
         f"({failed.sum()} of {failed.size} solves): {reason}"

@@ -91,8 +91,8 @@ def test_minus_is_not_a_scaling_by_minus_one():
     same(-1 * (-P), -(-1 * P))
 
 
-def test_sums_stay_flat():
-    assert len((2 * (-P + (s + R)) + s).summands) == 4
+def test_sums_stay_flat_and_gather_like_terms():
+    assert str(2 * (-P + (s + R)) + s) == "dx = [-2·P(x) + 3·½g²·s(t, x) + 2·R(x)] dτ"
 
 
 def test_the_rate_of_a_combination_is_the_combination_of_the_rates():
@@ -272,7 +272,7 @@ def test_a_traced_coefficient_prints():
         (lambda: P + (-Q), ["P(x)", "-Q(x)"]),
         (lambda: (P + g) + s, ["P(x)", "s(t, x)", "-P + s"]),
         (lambda: P - Q, ["P(x) - Q(x)", "reverses time", "(-1) *"]),
-        (lambda: -P + s - (P - s) + (P - s), ["-P(x)", "Write"]),
+        (lambda: -P + s - (P - s) + (P - s), ["2·P(x)", "P(x) - ½g²·s(t, x)", "Write"]),
         (lambda: g + g, ["at most one diffusion", "sqrt(g1**2 + g2**2)"]),
         (lambda: P + g + g, ["at most one diffusion", "sqrt(g1**2 + g2**2)"]),
         (lambda: (P + g) + (Q + g), ["at most one diffusion"]),

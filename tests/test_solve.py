@@ -159,7 +159,8 @@ def test_gradients_are_those_of_finite_differences(noisy):
 
     with double_precision():
         p, h = jnp.array([0.1, 1.0, 0.2, 0.3]), 1e-6
-        differences = jax.jit(jax.vmap(lambda d: (loss(p + h * d) - loss(p - h * d)) / (2 * h)))(jnp.eye(4))
+        value = jax.jit(loss)
+        differences = jnp.stack([(value(p + h * d) - value(p - h * d)) / (2 * h) for d in jnp.eye(4)])
         np.testing.assert_allclose(jax.jit(jax.grad(loss))(p), differences, rtol=1e-6, atol=1e-9)
 
 
