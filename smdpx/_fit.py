@@ -75,13 +75,13 @@ class FitDiverged(RuntimeError):
     Attributes:
         update: the update at which it came, counted from 0 over the whole curriculum.
         window: the window size of its stage.
-        loss: the last finite loss (the mean since the last report).
+        loss: the last finite loss; NaN where the first update of a stage has none.
         trained: the averaged model of the updates whose loss was finite.
     """
 
     def __init__(self, update: int, window: int, loss: float, trained: Any):
         super().__init__(
-            f"The loss is not finite at update {update} (window {window}); the mean loss before it was {loss:.6g}. "
+            f"The loss is not finite at update {update} (window {window}); the last finite loss was {loss:.6g}. "
             "Lower the learning rate, shorten the window, or clip the gradient: `optimizer=lambda lr: optax.chain("
             "optax.clip_by_global_norm(1.0), optax.adam(lr))`. The last finite model is this error's `trained`."
         )
@@ -96,6 +96,7 @@ class _State(eqx.Module):
     optimizer: Any
     update: Array  # within the stage
     loss: Array  # summed since the last report
+    last: Array  # the last finite loss
     finite: Array
 
 
@@ -191,7 +192,8 @@ def _fit_on_host(run: "_Run", curriculum: Any, data: Any, key: Key, args: Args, 
                 updates = int(state.update) - before  # waits for the device: the one sync of a report
                 mean = float(state.loss) / max(updates, 1)
                 if not bool(state.finite):
-                    raise FitDiverged(done + int(state.update), stage.window, mean, run.trained(state.average))
+                    at, last = done + int(state.update), float(state.last)
+                    raise FitDiverged(at, stage.window, last, run.trained(state.average))
                 _save(checkpoint, index, state)
                 rate = updates / (time.perf_counter() - started)
                 report = Progress(done + stop, total, stage.window, mean, rate, run.trained(state.average))
@@ -224,10 +226,10 @@ class _Run(eqx.Module):
         return trainable(eqx.combine(params, self._split()[1]))
 
     def begin(self, stage: Stage, params: Any, average: Any) -> _State:
-        """The state at the start of a stage: the optimiser starts anew, the weights and their average go on."""
+        """The state at the start of a stage: the weights go on, the optimiser and the average start anew."""
         optimizer = self.optimizer(stage.schedule()).init(params)
         zero = jnp.zeros((), jtu.tree_leaves(params)[0].dtype)
-        return _State(params, average, optimizer, jnp.int32(0), zero, jnp.array(True))
+        return _State(params, average, optimizer, jnp.int32(0), zero, jnp.full_like(zero, jnp.nan), jnp.array(True))
 
     def advance(self, stage: Stage, index: int, state: _State, stop: Any, data: Any, key: Key, args: Args) -> _State:
         """Updates until `stop`, or until a loss is not finite. One compiled loop, whatever their number."""
@@ -266,7 +268,9 @@ class _Run(eqx.Module):
                 step, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
                 params = optax.apply_updates(state.params, step)
             total = state.loss + jnp.where(finite, value, 0)
-            return _State(params, average, optimizer_state, state.update + finite.astype(jnp.int32), total, finite)
+            last = jnp.where(finite, value, state.last)
+            done = state.update + finite.astype(jnp.int32)
+            return _State(params, average, optimizer_state, done, total, last, finite)
 
         state = eqx.tree_at(lambda s: s.loss, state, jnp.zeros_like(state.loss))
         return jax.lax.while_loop(more, update, state)
@@ -309,7 +313,7 @@ def _check(equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, avera
         raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
     validate.check_drifts(equation, jtu.tree_map(lambda leaf: leaf[:, 0], paths), args)
     for coefficient, score in scores(equation):
-        if not score.g.g if isinstance(score.g.g, int | float) else False:
+        if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
         if isinstance(coefficient, int | float) and coefficient != (loss.coefficient or coefficient):
             warnings.warn(

@@ -6,8 +6,7 @@
     SSM-VR      L = mean [ vᵀ(∇s)v + ½|s|² ],  v = ±1                       (Song et al. 2019)
 
 Errors of windows count in units of the noise of one step, g²Δt, so that a perfect one-step loss is about
-1 and Adam's ε, 1e-8, is small beside the gradients (in raw units of the toy problem it is not: that
-alone costs a third of the probability flow's accuracy).
+1 on any problem and Adam's ε, 1e-8, is small beside the gradients.
 """
 
 import abc

@@ -84,8 +84,8 @@ def over_samples(f: Callable[..., Any], t: Array, *args: Any) -> Any:
 class Steps(dfx.StepTo):
     """Fixed steps on the solver's clock. `StepTo` without its run-time checks, a callback each call.
 
-    The grid comes from times that were checked on the host, and τ grows by construction; the checks cost
-    as much as ten updates of a small network's one-step loss (diffrax issue 592).
+    The grid comes from times that were checked on the host, and τ grows by construction; the checks are a
+    callback in every call, which a small network's one-step loss feels (diffrax issue 592).
     """
 
     def wrap(self, direction: Any) -> "Steps":
@@ -120,13 +120,9 @@ class DriftTerm(dfx.AbstractTerm):
 
     def vf_prod(self, t: RealScalarLike, y: State, args: Args, control: Any) -> State:
         """The increment over the step: a step drift takes exactly one step of its own here."""
-        now = self.clock(t)
-        dt = jnp.broadcast_to(control, now.shape)
-        return (
-            over_samples(lambda t, x, dt: self.drift.increment(t, x, dt, args), now, y, dt)
-            if now.ndim
-            else (jax.vmap(lambda x: self.drift.increment(now, x, dt, args))(y))
-        )
+        now, dt = self.clock(t), jnp.asarray(control)
+        axes = (None if now.ndim == 0 else 0, 0, None if dt.ndim == 0 else 0)
+        return jax.vmap(lambda t, x, dt: self.drift.increment(t, x, dt, args), in_axes=axes)(now, y, dt)
 
 
 def _steps(drift: AbstractDrift) -> list[StepDrift]:
@@ -163,8 +159,9 @@ class GridNoise(dfx.AbstractBrownianPath):
     def evaluate(self, t0: Any, t1: Any = None, left: bool = True, use_levy: bool = False) -> Any:
         """W(t1) - W(t0), with the space-time Lévy areas that the solver needs (diffrax's H and K)."""
         t0 = jnp.asarray(t0)
-        bits = jax.lax.bitcast_convert_type(t0.astype(jnp.float32), jnp.int32)
-        key = jr.fold_in(self.key, bits)
+        key = self.key
+        for bits in jnp.atleast_1d(jax.lax.bitcast_convert_type(t0, jnp.uint32)):  # one word, in x64 two
+            key = jr.fold_in(key, bits)
         leaves, tree = jtu.tree_flatten(self.shape)
         dt = self.clock.elapsed(t0, t1)
 

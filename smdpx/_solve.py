@@ -104,6 +104,7 @@ def solve(
     validate.check_step_grid(equation, ts)
     validate.check_stepping(solver, stepsize_controller, saveat)
     tau = abs(ts - ts[0])
+    validate.check_resolution(tau, x0)
     # A weakly typed array (`jnp.full(n, 0.5)`) would compile a second program.
     x0 = jtu.tree_map(lambda leaf: jnp.asarray(leaf, leaf.dtype), x0)
     ys, reached, result = _solve(

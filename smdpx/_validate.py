@@ -106,6 +106,16 @@ def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndar
     return ts
 
 
+def check_resolution(tau: Any, x: State) -> None:
+    """Raise where steps vanish in the precision of the states: they would take the same noise twice."""
+    dtype = jnp.result_type(*jtu.tree_leaves(x))
+    if is_concrete(tau) and (np.diff(np.asarray(tau).astype(dtype)) <= 0).any():
+        raise ValueError(
+            f"`ts` has steps too small for {dtype}: between {tau[-1]:g} and its neighbour it tells no difference. "
+            "Take fewer steps, or states in double precision."
+        )
+
+
 def check_key(equation: AbstractDrift | SDE, key: Key | None) -> None:
     """Raise where an SDE lacks a key or an ODE is given one."""
     if isinstance(equation, SDE) and key is None:

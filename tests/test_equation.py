@@ -29,7 +29,7 @@ def rate(drift, t=0.7):
     return drift.rate(t, X, None)
 
 
-def same(a, b):
+def assert_same(a, b):
     assert a.direction is b.direction
     np.testing.assert_allclose(rate(a), rate(b), rtol=1e-6)
 
@@ -38,23 +38,23 @@ def same(a, b):
 
 
 def test_addition_commutes():
-    same(P + Q, Q + P)
+    assert_same(P + Q, Q + P)
 
 
 def test_addition_associates():
-    same((-P + s) + R, -P + (s + R))
+    assert_same((-P + s) + R, -P + (s + R))
 
 
 def test_scaling_distributes_over_sums():
-    same(3 * (-P + s), 3 * (-P) + 3 * s)
+    assert_same(3 * (-P + s), 3 * (-P) + 3 * s)
 
 
 def test_scaling_distributes_over_numbers():
-    same(2 * s + 0.5 * s, 2.5 * s)
+    assert_same(2 * s + 0.5 * s, 2.5 * s)
 
 
 def test_scaling_associates():
-    same(2 * (3 * s), 6 * s)
+    assert_same(2 * (3 * s), 6 * s)
 
 
 def test_one_times_a_drift_is_the_drift():
@@ -62,33 +62,33 @@ def test_one_times_a_drift_is_the_drift():
 
 
 def test_twice_a_drift_is_its_sum_with_itself():
-    same(s + s, 2 * s)
+    assert_same(s + s, 2 * s)
 
 
 def test_division_is_scaling_by_the_reciprocal():
-    same(s / 4, 0.25 * s)
+    assert_same(s / 4, 0.25 * s)
 
 
 def test_subtraction_is_adding_the_reversal():
-    same(P - s, P + (-s))
-    same(s - P, s + (-P))
+    assert_same(P - s, P + (-s))
+    assert_same(s - P, s + (-P))
 
 
 def test_minus_twice_is_the_identity():
     back = -P
     assert -back is P
     flow = -(P - s)
-    same(-flow, P - s)
+    assert_same(-flow, P - s)
 
 
 def test_minus_distributes_over_sums():
-    same(-(-P + s), P - s)
+    assert_same(-(-P + s), P - s)
 
 
 def test_minus_is_not_a_scaling_by_minus_one():
     assert (-1 * P).direction is sx.Forward
     assert (-P).direction is sx.Reverse
-    same(-1 * (-P), -(-1 * P))
+    assert_same(-1 * (-P), -(-1 * P))
 
 
 def test_sums_stay_flat_and_gather_like_terms():
@@ -137,7 +137,7 @@ def test_every_equation_has_a_direction(equation, direction):
 def test_a_diffusion_makes_an_sde_from_either_side_and_anywhere_in_a_sum():
     for equation in [-P + 2 * s + g, g + (-P + 2 * s), -P + (2 * s + g), (-P + g) + 2 * s, 2 * s + (-P + g)]:
         assert isinstance(equation, sx.SDE)
-        same(equation.drift, -P + 2 * s)
+        assert_same(equation.drift, -P + 2 * s)
 
 
 # Coefficients
@@ -145,8 +145,8 @@ def test_a_diffusion_makes_an_sde_from_either_side_and_anywhere_in_a_sum():
 
 @pytest.mark.parametrize("c", [2, 2.0, np.float64(2.0), np.float32(2.0), np.int32(2), jnp.asarray(2.0), jnp.asarray(2)])
 def test_any_real_scalar_multiplies_from_both_sides(c):
-    same(c * s, s + s)
-    same(s * c, s + s)
+    assert_same(c * s, s + s)
+    assert_same(s * c, s + s)
 
 
 def test_numpys_scalars_do_not_become_arrays():
@@ -342,7 +342,7 @@ def test_an_equation_survives_flattening():
     leaves, tree = jax.tree.flatten(-P + 2 * s + g)
     again = jax.tree.unflatten(tree, leaves)
     assert str(again) == str(-P + 2 * s + g)
-    same(again.drift, -P + 2 * s)
+    assert_same(again.drift, -P + 2 * s)
 
 
 def test_equations_may_be_made_under_vmap_and_leave_it():

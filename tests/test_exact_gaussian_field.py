@@ -74,9 +74,7 @@ def test_log_prob_is_the_multivariate_normals():
     x = SMALL.simulate(T, SMALL.sample_prior(key=jax.random.key(0)), key=jax.random.key(1))
     # The score is linear, so its Jacobian is minus the precision matrix.
     precision = -jax.jacobian(lambda y: SMALL.score(T, y.reshape(8, 8)).ravel())(x.ravel())
-    exact = jax.scipy.stats.multivariate_normal.logpdf(
-        x.ravel(), jnp.zeros(64), jnp.linalg.inv(precision)
-    )
+    exact = jax.scipy.stats.multivariate_normal.logpdf(x.ravel(), jnp.zeros(64), jnp.linalg.inv(precision))
     assert SMALL.log_prob(T, x) == pytest.approx(jnp.asarray(exact).item(), rel=1e-3)
 
 

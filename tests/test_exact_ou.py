@@ -60,9 +60,7 @@ def test_variance_differentiates_in_the_rate(rate):
     assert jax.grad(variance)(rate) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("process", "x"), [(SCALAR, jnp.array(0.4)), (MATRIX, jnp.array([0.2, -0.3]))]
-)
+@pytest.mark.parametrize(("process", "x"), [(SCALAR, jnp.array(0.4)), (MATRIX, jnp.array([0.2, -0.3]))])
 def test_score_is_the_gradient_of_log_prob(process, x):
     gradient = jax.grad(lambda y: process.log_prob(0.5, y))(x)
     np.testing.assert_allclose(process.score(0.5, x), gradient, rtol=1e-4)
@@ -158,9 +156,7 @@ def test_samples_differentiate_through_a_point_mass():
         (lambda: GaussianMixture([0.0], covariances=-1.0), "`covariances` should not be negative"),
         (lambda: GaussianMixture([[0.0, 1.0]], covariances=jnp.eye(2)), r"jnp.stack"),
         (
-            lambda: GaussianMixture(
-                [[0.0, 1.0]], covariances=jnp.array([[[1.0, 2.0], [2.0, 1.0]]])
-            ),
+            lambda: GaussianMixture([[0.0, 1.0]], covariances=jnp.array([[[1.0, 2.0], [2.0, 1.0]]])),
             "positive semidefinite",
         ),
         (lambda: GaussianMixture(0.5), r"`means` should have shape \(k,\)"),

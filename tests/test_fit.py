@@ -188,7 +188,7 @@ def test_the_learning_rate_warms_up_and_decays():
 
 
 def test_one_update_is_enough():
-    fit(curriculum=[sx.Stage(updates=1, batch=1)])
+    assert isinstance(fit(curriculum=[sx.Stage(updates=1, batch=1)]), sx.Score)
 
 
 # The factor two

@@ -91,11 +91,7 @@ def test_wasserstein_asks_for_a_key_in_several_dimensions():
 @pytest.mark.parametrize(("shift", "scale"), [(1.0, 1.0), (0.0, 2.0), (0.5, 0.5)])
 def test_energy_distance_of_two_normals(shift, scale):
     a, b = jr.normal(K0, (4000,)), shift + scale * jr.normal(K1, (3000,))
-    truth = (
-        2 * mean_abs(shift, math.hypot(1, scale))
-        - mean_abs(0, math.sqrt(2))
-        - mean_abs(0, scale * math.sqrt(2))
-    )
+    truth = 2 * mean_abs(shift, math.hypot(1, scale)) - mean_abs(0, math.sqrt(2)) - mean_abs(0, scale * math.sqrt(2))
     assert metrics.energy_distance(a, b) == pytest.approx(truth, abs=0.03)
 
 

@@ -57,9 +57,7 @@ def test_mlp_vmapped_equals_one_at_a_time(per_sample_times):
     net = MLP((2,), SMALL, key=KEY)
     xs = jr.normal(KEY, (5, 2))
     ts = jnp.linspace(0.1, 1.0, 5) if per_sample_times else jnp.full(5, 0.4)
-    batch = jax.vmap(net, (0 if per_sample_times else None, 0))(
-        ts if per_sample_times else ts[0], xs
-    )
+    batch = jax.vmap(net, (0 if per_sample_times else None, 0))(ts if per_sample_times else ts[0], xs)
     single = jnp.stack([net(t, x) for t, x in zip(ts, xs, strict=True)])
     assert jnp.allclose(batch, single, atol=1e-6)
 

@@ -4,19 +4,13 @@ Density-weighted over t in [0.5, 10], as the example's table is; both trainings 
 half or twice it.
 """
 
-import pathlib
-import sys
-
+import _toy_ou
 import jax.numpy as jnp
 import jax.random as jr
 import pytest
+from _toy_evaluate import score_error
 
 import smdpx as sx
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "examples"))
-
-import _toy_ou
-from _toy_evaluate import score_error
 
 CURRICULA = {
     "one-step": [sx.Stage(updates=9_000, batch=2048, learning_rate=3e-3)],
