@@ -69,7 +69,10 @@ def alternatives(params, static):
         alone = jax.vmap(lambda x, t: loss(net, sx.Windows(x[None], t[None], DT)))
         return jnp.mean(alone(windows.x, windows.t))
 
-    for what, f, size in (("one step in a checkpointed loop", one_loop, 2), ("a solve for each sample, vmapped", each, 10)):
+    for what, f, size in (
+        ("one step in a checkpointed loop", one_loop, 2),
+        ("a solve for each sample, vmapped", each, 10),
+    ):
         windows = make_windows(size)
         _, theirs = compile_seconds(gradient(by_hand, static), params, windows)
         _, ours = compile_seconds(gradient(f, static), params, windows)

@@ -101,11 +101,11 @@ class Diffusion(eqx.Module):
         return None
 
     def __call__(self, t: RealScalarLike) -> Any:
-        """G at the physical time t."""
+        """The value of g at the physical time t."""
         return self.g(t) if callable(self.g) else self.g
 
     def like(self, t: RealScalarLike, x: State) -> State:
-        """G at t, broadcast to one sample x: what multiplies dW, component by component."""
+        """The value of g at t, broadcast to one sample x: what multiplies dW, component by component."""
         g = self(t)
         if jtu.tree_structure(g) != jtu.tree_structure(x):
             leaves = jtu.tree_leaves(g)
@@ -164,5 +164,5 @@ class _ScaledFunction(eqx.Module):
     g: Callable[[Any], Any]
 
     def __call__(self, t: RealScalarLike) -> Any:
-        """C · g(t)."""
+        """The product c · g(t)."""
         return jtu.tree_map(lambda leaf: self.c * leaf, self.g(t))

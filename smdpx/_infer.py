@@ -30,6 +30,9 @@ from ._loss import exact_divergence, sliced_divergence
 from ._solve import solve
 from ._types import Args, Key, State
 
+# How many numbers `posterior` holds at once: 64 MiB in single precision, before the network's own.
+_NUMBERS_AT_ONCE = 2**24
+
 __all__ = ["LogLikelihood", "langevin", "log_likelihood", "maximum_likelihood", "posterior"]
 
 
@@ -44,9 +47,9 @@ def posterior(
     solver: dfx.AbstractSolver | None = None,
     stepsize_controller: dfx.AbstractStepSizeController | None = None,
     saveat: dfx.SaveAt | None = None,
-    chunk: int = 65536,
+    chunk: int | None = None,
 ) -> State:
-    """N samples of trajectories that could have led to each end state (arXiv:2301.10250, eq 9).
+    """Samples of trajectories that could have led to each end state (arXiv:2301.10250, eq 9).
 
     With the exact score, `-P + 2*s + g` samples p(x₀ | x_T); so does `-P + C*s + (C - 1)**0.5 * g` only at
     C = 2: other C keep each marginal p_t and not the law of the path.
@@ -62,8 +65,8 @@ def posterior(
         stepsize_controller: see `solve`.
         saveat: `diffrax.SaveAt(t1=True)` (default) for end points, `diffrax.SaveAt(t0=True, steps=True)` for whole
             trajectories.
-        chunk: how many samples to solve at once, which bounds the memory; samples do not depend on how
-            many cases fit, only on `key` and `chunk`.
+        chunk: how many samples to solve at once, which bounds the memory. Default: as many as hold 2²⁴
+            numbers. The noise depends on `key` and on `chunk`.
 
     Returns:
         Samples of shape (cases, n, ...) at ts[-1]; with another `saveat`, (cases, n, times, ...).
@@ -85,11 +88,14 @@ def posterior(
         )
     if n < 1:
         raise ValueError(f"`posterior` needs n >= 1 samples a case; got {n}.")
-    if chunk < 1:
+    if chunk is not None and chunk < 1:
         raise ValueError(f"`chunk` must be at least 1; got {chunk}.")
     validate.check_states(xT, "xT")
     whole = saveat is not None
     cases = jtu.tree_leaves(xT)[0].shape[0]
+    if chunk is None:
+        saved = sum(leaf.size for leaf in jtu.tree_leaves(xT)) // cases * (len(ts) if whole else 1)
+        chunk = max(1, _NUMBERS_AT_ONCE // max(saved, 1))
     index = np.repeat(np.arange(cases), n)
     ends = []
     for start in range(0, cases * n, chunk):
