@@ -150,7 +150,7 @@ def fit(
     >>> paths = sx.simulate(P + g, jnp.ones(32), ts, key=jax.random.key(0))
     >>> s = sx.Score(sx.nn.MLP(key=jax.random.key(1)), g)
     >>> s = sx.fit(-P + 2 * s, paths, ts, key=jax.random.key(2), curriculum=[sx.Stage(updates=10)])
-    >>> -P + s
+    >>> print(-P + s)
     dx = [-P(x) + ½g²·s(t, x)] dτ
     """
     loss = WindowLoss() if loss is None else loss

@@ -65,7 +65,7 @@ def negative_step(step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         The reverse step `(x, dt) -> x`.
 
     >>> import smdpx as sx
-    >>> sx.negative_step(lambda x, dt: x + dt)(1.0, 0.25)
+    >>> float(sx.negative_step(lambda x, dt: x + dt)(1.0, 0.25))
     0.75
     """
     return _NegativeStep(step)

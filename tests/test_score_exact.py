@@ -14,7 +14,7 @@ import smdpx as sx
 
 CURRICULA = {
     "one-step": [sx.Stage(updates=9_000, batch=2048, learning_rate=3e-3)],
-    "two-way": [sx.Stage(updates=9_000, batch=2048, learning_rate=3e-3)],
+    "two-way": [sx.Stage(updates=10_000, batch=4096, learning_rate=3e-3)],
 }
 
 
