@@ -90,8 +90,8 @@ def main():
             {
                 "window": window,
                 "batch": BATCH,
-                "ratio": float(np.median(ratios)),
-                "ratio_range": [min(ratios), max(ratios)],
+                "speed_ratio": float(np.median(ratios)),
+                "speed_ratio_range": [min(ratios), max(ratios)],
                 "ours_updates_per_s": float(np.median(ours)),
                 "theirs_updates_per_s": float(np.median(theirs)),
                 "updates_between_reports": chunk,

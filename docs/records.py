@@ -19,6 +19,10 @@ _HEADS = {
     "ratio_quartiles": "its quartiles",
     "ours_s": "smdpx, ms",
     "theirs_s": "by hand, ms",
+    "speed_ratio": "ratio of speeds",
+    "speed_ratio_range": "its range",
+    "ours_updates_per_s": "smdpx, updates/s",
+    "theirs_updates_per_s": "by hand, updates/s",
     "compile_ratio": "ratio of compile times",
     "all_checkpoints": "all checkpoints",
     "few_checkpoints": "few checkpoints",
@@ -36,6 +40,7 @@ _CAPTIONS = {
     "<code>-P + 2*s + g</code> from the same end states. (Figure 2 of the paper.)",
     "score_fields": "The learned scores and the exact one over (t, x), above for the whole range, below from t = 1 on; "
     "blank where no data go. (Figures 8 and 9 of the paper.)",
+    "ou": "The scores learned by one-step and by two-way training, and the closed form. (Figure 10 of the paper.)",
     "posterior": "The probability that the start was +1, given the end state: samples of the reverse-time SDE, one "
     "curve a seed, against the exact probability.",
 }
@@ -139,6 +144,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return " to ".join(map(_cell, value))
+    if isinstance(value, float) and abs(value) >= 1000:
+        return f"{value:,.0f}"
     if isinstance(value, float):
         return f"{value:.1e}" if value and abs(value) < 1e-4 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
