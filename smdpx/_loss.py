@@ -198,7 +198,7 @@ def _exact_divergence(f: Callable[[Array], Array], x: Array, key: Any) -> tuple[
 
 def exact_divergence(f: Callable[[Array], Array], x: Array) -> tuple[Array, Array]:
     """(∇·f)(x) and f(x), by one forward-mode pass per component."""
-    # Not `linearize`: its stored residuals make the gradient of a small network's divergence six times slower.
+    # Not `linearize`: its stored residuals make the gradient of a small network's divergence several times slower.
     value, tangents = jax.vmap(lambda v: jax.jvp(f, (x,), (v,)), out_axes=(None, 0))(jnp.eye(x.size, dtype=x.dtype))
     return jnp.trace(tangents), value
 

@@ -27,8 +27,8 @@ class Windows(eqx.Module):
     Attributes:
         x: states of shape (batch, size, ...).
         t: their physical times, (batch, size).
-        step: the time between neighbours where it is the same everywhere, else None. Static, so that the
-            checks of diffrax's step times are done when the loss is compiled and not in every call.
+        step: the time between neighbours where it is the same everywhere, else None. Static: a
+            number of the compiled program.
     """
 
     x: State
