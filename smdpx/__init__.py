@@ -4,7 +4,7 @@ An inverse problem is an equation, and the equation is the program: write the ph
 score once; simulation, training, posterior samples and likelihoods are solves of equations made from them.
 """
 
-from . import exact as exact, metrics as metrics, nn as nn, plot as plot
+from . import exact as exact, metrics as metrics, nn as nn, physics as physics, plot as plot
 from ._check import StepReport as StepReport, check as check
 from ._diffusion import Diffusion as Diffusion
 from ._drift import Drift as Drift, ReverseDrift as ReverseDrift, Score as Score
@@ -14,6 +14,7 @@ from ._equation import (
     Forward as Forward,
     Reverse as Reverse,
 )
+from ._exponential import ExponentialEuler as ExponentialEuler
 from ._fit import FitDiverged as FitDiverged, Stage as Stage, fit as fit
 from ._infer import (
     LogLikelihood as LogLikelihood,
@@ -22,6 +23,7 @@ from ._infer import (
     maximum_likelihood as maximum_likelihood,
     posterior as posterior,
 )
+from ._linear import AbstractLinear as AbstractLinear, Diagonal as Diagonal, Fourier as Fourier
 from ._loss import (
     AbstractLoss as AbstractLoss,
     ImplicitScoreMatching as ImplicitScoreMatching,
@@ -32,4 +34,5 @@ from ._loss import (
 from ._progress import Progress as Progress
 from ._solve import simulate as simulate, solve as solve
 from ._step import StepDrift as StepDrift, mirror as mirror, negative_step as negative_step
-from ._window import Windows as Windows
+from ._sweep import sweep as sweep
+from ._window import FreshPaths as FreshPaths, Windows as Windows

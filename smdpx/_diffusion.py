@@ -104,6 +104,13 @@ class Diffusion(eqx.Module):
         """The value of g at the physical time t."""
         return self.g(t) if callable(self.g) else self.g
 
+    def number(self, t: RealScalarLike) -> Any:
+        """The value of g at t where it is one number, as linear parts of scores need it."""
+        g = self(t)
+        if jtu.tree_structure(g) != jtu.tree_structure(0) or np.shape(g) != ():
+            raise TypeError(f"The stiff linear part of a score needs a g that is one number at each time; got {g}.")
+        return g
+
     def like(self, t: RealScalarLike, x: State) -> State:
         """The value of g at t, broadcast to one sample x: what multiplies dW, component by component."""
         g = self(t)

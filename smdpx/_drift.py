@@ -17,6 +17,7 @@ import jax.tree_util as jtu
 
 from ._diffusion import Diffusion, check_callable
 from ._equation import AbstractDrift, Forward, Reverse
+from ._linear import AbstractLinear
 from ._types import Args, RealScalarLike, State
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class Drift(AbstractDrift[Forward]):
     def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
         """f(t, x, args)."""
         return self.f(t, x, args)
+
+    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+        """f.linear(t), where f has such a method."""
+        return _stated(self.f, t)
 
     @staticmethod
     def from_step(
@@ -125,6 +130,10 @@ class ReverseDrift(AbstractDrift[Reverse]):
         """f(t, x, args)."""
         return self.f(t, x, args)
 
+    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+        """f.linear(t), where f has such a method."""
+        return _stated(self.f, t)
+
     def __repr__(self) -> str:
         return f"{self.name}(x)"
 
@@ -141,6 +150,8 @@ class Score(AbstractDrift[Reverse]):
         net: the score for one sample, `net(t, x, args)`, shaped like x; units of 1/x.
         g: the forward process's noise.
         name: what it is called in print.
+        steps: the shortest and the longest step that it was trained on; `fit` fills it in, and `solve` warns
+            where fixed steps leave it.
 
     Raises:
         TypeError: net is not callable with three arguments, or g is not a `Diffusion`.
@@ -155,6 +166,7 @@ class Score(AbstractDrift[Reverse]):
     net: Callable[[Any, Any, Any], Any]
     g: Diffusion
     name: str = eqx.field(static=True, default="s")
+    steps: tuple[float, float] | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         check_callable(self.net, "Score", "(t, x, args)")
@@ -171,5 +183,15 @@ class Score(AbstractDrift[Reverse]):
         g = self.g.like(t, x)
         return jtu.tree_map(lambda g, s: 0.5 * g**2 * s, g, self.net(t, x, args))
 
+    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+        """½ g(t)² net.linear(t), where the network has such a method."""
+        linear = _stated(self.net, t)
+        return None if linear is None else 0.5 * self.g.number(t) ** 2 * linear
+
     def __repr__(self) -> str:
         return f"½g²·{self.name}(t, x)"
+
+
+def _stated(f: Any, t: RealScalarLike) -> AbstractLinear | None:
+    linear: Callable[[Any], AbstractLinear] | None = getattr(f, "linear", None)
+    return None if linear is None else linear(t)

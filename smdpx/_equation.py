@@ -13,12 +13,15 @@ an equation becomes a solve is `_lower`'s business.
 from __future__ import annotations
 
 import abc
+import functools
+import operator
 from typing import Any, Generic, TypeVar, overload
 
 import equinox as eqx
 import jax.tree_util as jtu
 
 from ._diffusion import Diffusion, as_coefficient, scale
+from ._linear import AbstractLinear
 from ._types import Args, RealScalarLike, State
 
 __all__ = ["SDE", "AbstractDrift", "Forward", "Reverse"]
@@ -69,6 +72,10 @@ class AbstractDrift(eqx.Module, Generic[D]):
     def check_reversible(self) -> None:
         """Raise where minus this drift has no meaning; a rate's always has."""
         return
+
+    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+        """The stiff linear part of the rate at t, where the drift's function states one."""
+        return None
 
     @property
     def summands(self) -> tuple[Scaled, ...]:
@@ -161,6 +168,11 @@ class Scaled(AbstractDrift[Any]):
         increment = self.drift.reversed_increment if self.reversed else self.drift.increment
         return scale(self.coefficient, increment(t, x, dt, args))
 
+    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+        """±coefficient · the drift's."""
+        linear = self.drift.linear(t)
+        return None if linear is None else (-1 if self.reversed else 1) * (self.coefficient * linear)
+
     @property
     def summands(self) -> tuple[Scaled, ...]:
         """Itself."""
@@ -200,6 +212,11 @@ class Sum(AbstractDrift[Any]):
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The sum of the parts' increments, each from the same state: operators are not split here."""
         return _add(*(part.increment(t, x, dt, args) for part in self.parts))
+
+    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+        """The sum of those that the parts state."""
+        stated = [linear for linear in (part.linear(t) for part in self.parts) if linear is not None]
+        return functools.reduce(operator.add, stated) if stated else None
 
     @property
     def summands(self) -> tuple[Scaled, ...]:

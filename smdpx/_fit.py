@@ -7,6 +7,7 @@ finite. Called under a JAX transformation it is one pure function of its arrays,
 `eqx.filter_vmap(lambda key: sx.fit(...))(keys)` trains many seeds side by side in one program.
 """
 
+import dataclasses
 import os
 import pathlib
 import time
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
+import numpy as np
 import optax
 from jaxtyping import Array
 
@@ -28,7 +30,7 @@ from ._equation import SDE, AbstractDrift
 from ._loss import AbstractLoss, WindowLoss, scores
 from ._progress import Progress, progress_bar
 from ._types import Args, Key, State
-from ._window import check_window, draw, even_step
+from ._window import FreshPaths, check_window, draw, even_step
 
 __all__ = ["FitDiverged", "Stage", "fit"]
 
@@ -102,7 +104,7 @@ class _State(eqx.Module):
 
 def fit(
     equation: AbstractDrift | SDE,
-    paths: State,
+    paths: State | FreshPaths,
     ts: Any,
     *,
     key: Key,
@@ -112,6 +114,7 @@ def fit(
     average: float = 0.999,
     callback: Callable[[Progress], dict[str, float] | None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    sharding: jax.sharding.Sharding | None = None,
     args: Args = None,
 ) -> Any:
     """Train the score in an equation on simulated trajectories (arXiv:2301.10250, eqs 3-5).
@@ -122,7 +125,8 @@ def fit(
 
     Arguments:
         equation: a reverse equation, `-P + 2*s`; with noise, `-P + 2*s + g`, the unroll is noisy.
-        paths: trajectories of shape (trajectories, times, ...), as from `simulate`.
+        paths: trajectories of shape (trajectories, times, ...), as from `simulate`; or `FreshPaths`, which simulates
+            new ones for every update.
         ts: their increasing grid. On an uneven grid each window takes its own steps.
         key: a JAX key. The same key gives the same weights, bit for bit, on the same machine.
         loss: `WindowLoss()` (default), `TwoWayLoss()`, `ImplicitScoreMatching()`, `SlicedScoreMatching()`,
@@ -133,6 +137,9 @@ def fit(
             the weights whose loss was seen to be finite; 0 for the last of these.
         callback: called with a `Progress` at each report (some fifty in all); what it returns is shown.
         checkpoint: a file to write the training's state to at each report, and to resume from.
+        sharding: how a batch of windows lies on several devices, its first axis split:
+            `NamedSharding(jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,)), PartitionSpec("batch"))`.
+            Weights are on every device; an update ends in one sum of gradients over them. Default: one device.
         args: handed to every callable untouched.
 
     Returns:
@@ -155,8 +162,10 @@ def fit(
     """
     loss = WindowLoss() if loss is None else loss
     ts = _check(equation, paths, ts, loss, curriculum, average, args)
-    run = _Run(equation, loss, optimizer, average, even_step(ts))
-    data = (jtu.tree_map(jnp.asarray, paths), jnp.asarray(ts, jtu.tree_leaves(paths)[0].dtype))
+    run = _Run(equation, loss, optimizer, average, even_step(ts), _trained_steps(paths, ts, curriculum), sharding)
+    start = paths.x0 if isinstance(paths, FreshPaths) else paths
+    paths = paths if isinstance(paths, FreshPaths) else jtu.tree_map(jnp.asarray, paths)
+    data = (paths, jnp.asarray(ts, jtu.tree_leaves(start)[0].dtype))
     if not validate.is_concrete(equation, paths, key, args):
         if callback is not None or checkpoint is not None:
             raise ValueError("Under a JAX transformation `fit` is one program: no `callback`, no `checkpoint`.")
@@ -213,6 +222,8 @@ class _Run(eqx.Module):
     optimizer: Any = eqx.field(static=True)
     average: float = eqx.field(static=True)
     step: float | None = eqx.field(static=True)
+    steps: tuple[float, float] = eqx.field(static=True)
+    sharding: jax.sharding.Sharding | None = eqx.field(static=True)
 
     def _split(self) -> tuple[Any, Any]:
         """The trained network's arrays, and everything else."""
@@ -226,12 +237,13 @@ class _Run(eqx.Module):
 
     def trained(self, params: Any) -> Any:
         """The trained drift with these parameters."""
-        return trainable(eqx.combine(params, self._split()[1]))
+        drift = trainable(eqx.combine(params, self._split()[1]))
+        return dataclasses.replace(drift, steps=self.steps) if isinstance(drift, Score) else drift
 
     def begin(self, stage: Stage, params: Any, average: Any) -> _State:
         """The state at the start of a stage: the weights go on, the optimiser and the average start anew."""
         optimizer = self.optimizer(stage.schedule()).init(params)
-        zero = jnp.zeros((), jtu.tree_leaves(params)[0].dtype)
+        zero = jnp.zeros((), jnp.finfo(jtu.tree_leaves(params)[0].dtype).dtype)  # real, of complex weights too
         return _State(params, average, optimizer, jnp.int32(0), zero, jnp.full_like(zero, jnp.nan), jnp.array(True))
 
     def advance(
@@ -257,7 +269,10 @@ class _Run(eqx.Module):
                 stride=stage.stride,
                 batch=stage.batch,
                 key=key_windows,
+                args=args,
             )
+            if self.sharding is not None:
+                windows = jax.lax.with_sharding_constraint(windows, self.sharding)
             return self.loss(eqx.combine(params, rest), windows, key_loss, args)
 
         def more(state: _State) -> Array:
@@ -267,14 +282,17 @@ class _Run(eqx.Module):
             value, gradient = jax.value_and_grad(objective)(state.params, jr.fold_in(stage_key, state.update))
             finite = jnp.isfinite(value) if guard else True
             # The average takes only weights whose loss was seen to be finite, so that it can be handed back.
-            decay = jnp.minimum(self.average, (1 + state.update) / (10 + state.update)).astype(value.dtype)
+            ramp = jnp.minimum(self.average, (1 + state.update) / (10 + state.update))
 
             def blend(a: Array, p: Array) -> Array:
+                decay = ramp.astype(a.dtype)
                 return jnp.where(finite, decay * a + (1 - decay) * p, a) if guard else decay * a + (1 - decay) * p
 
             average = jtu.tree_map(blend, state.average, state.params)
             # optax counts in integers and multiplies them with floats: a user's strict promotion refuses that.
+            # JAX's gradient in complex weights is the conjugate of the direction of steepest ascent.
             with jax.numpy_dtype_promotion("standard"):
+                gradient = jtu.tree_map(jnp.conj, gradient)
                 step, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
                 params = optax.apply_updates(state.params, step)
             total = state.loss + (jnp.where(finite, value, 0) if guard else value)
@@ -316,7 +334,7 @@ def _check(equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, avera
     if not any(map(eqx.is_inexact_array, jtu.tree_leaves(network))):
         raise TypeError(f"`{equation}` has nothing to train: {trainable(equation)!r} holds no arrays. Use `sx.nn.MLP`.")
     ts = validate.check_times(ts)
-    validate.check_paths(paths, ts)
+    start = _check_data(paths, ts, curriculum, args)
     if not curriculum:
         raise ValueError("`curriculum` has no stages: give at least one `sx.Stage(updates=...)`.")
     for stage in curriculum:
@@ -324,7 +342,7 @@ def _check(equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, avera
         validate.check_step_grid(equation, ts[:: stage.stride])
     if not 0 <= average < 1:
         raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
-    validate.check_drifts(equation, jtu.tree_map(lambda leaf: leaf[:, 0], paths), args)
+    validate.check_drifts(equation, start, args)
     for coefficient, score in scores(equation):
         if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
@@ -336,6 +354,34 @@ def _check(equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, avera
                 stacklevel=3,
             )
     return ts
+
+
+def _check_data(paths: Any, ts: Any, curriculum: Any, args: Args) -> State:
+    """Check what windows are drawn from; the states at its first time."""
+    if not isinstance(paths, FreshPaths):
+        validate.check_paths(paths, ts)
+        return jtu.tree_map(lambda leaf: leaf[:, 0], paths)
+    validate.check_states(paths.x0, "FreshPaths(x0=...)")
+    validate.check_finite_states(paths.x0, "FreshPaths(x0=...)")
+    validate.check_drifts(paths.process, paths.x0, args)
+    validate.check_solver(paths.process, paths.solver, None)
+    if not paths.jitter:
+        validate.check_step_grid(paths.process, ts)
+    for stage in curriculum:
+        if stage.batch % paths.windows:
+            raise ValueError(
+                f"`FreshPaths` cuts {paths.windows} windows from each trajectory, and a stage's batch of {stage.batch} "
+                "is no multiple of it."
+            )
+    return paths.x0
+
+
+def _trained_steps(paths: Any, ts: Any, curriculum: Sequence[Stage]) -> tuple[float, float]:
+    """The shortest and the longest step that the training unrolls."""
+    spans = [np.asarray(ts[stage.stride :]) - np.asarray(ts[: -stage.stride]) for stage in curriculum]
+    shortest, longest = min(float(span.min()) for span in spans), max(float(span.max()) for span in spans)
+    jitter = isinstance(paths, FreshPaths) and paths.jitter
+    return (0.0, longest + float(np.diff(np.asarray(ts)).max())) if jitter else (shortest, longest)
 
 
 def _reports(start: int, stop: int, total: int) -> Iterator[int]:

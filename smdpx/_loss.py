@@ -24,7 +24,8 @@ from jaxtyping import Array, Float
 
 from ._drift import Score
 from ._equation import SDE, AbstractDrift
-from ._lower import GridNoise, Steps, levy_area, lower, sign_of
+from ._lower import sign_of
+from ._solve import unroll
 from ._types import Args, Key, State
 from ._window import Windows, first, last
 
@@ -79,7 +80,7 @@ class WindowLoss(AbstractLoss):
         sign = sign_of(equation)
         clock, tau = windows.clock(sign)
         start, target = (first, lambda leaf: leaf[:, 1:]) if sign > 0 else (last, lambda leaf: leaf[:, -2::-1])
-        x = self._unroll(equation, start(windows.x), clock, tau, key, args)
+        x = unroll(equation, start(windows.x), clock, tau, key, args, self.solver, self.adjoint)
         target = jtu.tree_map(target, windows.x)
         # In time-major order, as the solve saves them: (steps, batch).
         squares = [
@@ -91,30 +92,6 @@ class WindowLoss(AbstractLoss):
             weights = jax.vmap(self.weights)(jnp.arange(1, error.shape[0] + 1, dtype=error.dtype))
             error = error * jnp.asarray(weights, error.dtype)[:, None]
         return jnp.mean(error)
-
-    def _unroll(self, equation: Any, x: State, clock: Any, tau: Any, key: Key, args: Args) -> State:
-        steps = tau.shape[0] - 1
-        adjoint = self.adjoint
-        if adjoint is None:
-            adjoint = dfx.DirectAdjoint() if steps == 1 else dfx.RecursiveCheckpointAdjoint(checkpoints=steps)
-        path = None
-        if isinstance(equation, SDE):
-            path = GridNoise(key, jax.eval_shape(lambda x: x, x), levy_area(self.solver), clock)
-        solution = dfx.diffeqsolve(
-            lower(equation, clock, self.solver, path),
-            self.solver,
-            t0=tau[0],
-            t1=tau[-1],
-            dt0=None,
-            y0=x,
-            args=args,
-            stepsize_controller=Steps(tau),
-            saveat=dfx.SaveAt(steps=True),
-            adjoint=adjoint,
-            max_steps=steps,
-            throw=False,
-        )
-        return solution.ys
 
 
 class TwoWayLoss(AbstractLoss):

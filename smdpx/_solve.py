@@ -17,7 +17,7 @@ import numpy as np
 
 from . import _validate as validate
 from ._equation import SDE, AbstractDrift, Forward
-from ._lower import Clock, GridNoise, Steps, levy_area, lower, sign_of
+from ._lower import Clock, GridNoise, Steps, WarpedClock, levy_area, lower, sign_of
 from ._types import Args, Key, State
 
 __all__ = ["simulate", "solve"]
@@ -103,6 +103,8 @@ def solve(
     validate.check_drifts(equation, x0, args)
     validate.check_step_grid(equation, ts)
     validate.check_stepping(solver, stepsize_controller, saveat)
+    if stepsize_controller is None:
+        validate.warn_of_untrained_steps(equation, ts)
     tau = abs(ts - ts[0])
     validate.check_resolution(tau, x0)
     # A weakly typed array (`jnp.full(n, 0.5)`) would compile a second program.
@@ -114,6 +116,43 @@ def solve(
         return result.error_if(ys, result != dfx.RESULTS.successful)
     _raise_if_failed(equation, solver, result, reached)
     return ys
+
+
+def unroll(
+    equation: AbstractDrift | SDE,
+    x: State,
+    clock: Clock | WarpedClock,
+    tau: Any,
+    key: Key | None,
+    args: Args,
+    solver: dfx.AbstractSolver,
+    adjoint: dfx.AbstractAdjoint | None = None,
+) -> State:
+    """The states after each of the clock's steps, (steps, samples, ...): what losses and windows are made from.
+
+    Without `solve`'s checks, and with a clock whose samples may each have times of their own.
+    """
+    steps = len(tau) - 1
+    if adjoint is None:
+        adjoint = dfx.DirectAdjoint() if steps == 1 else dfx.RecursiveCheckpointAdjoint(checkpoints=steps)
+    path = None
+    if isinstance(equation, SDE):
+        path = GridNoise(key, jax.eval_shape(lambda x: x, x), levy_area(solver), clock)
+    solution = dfx.diffeqsolve(
+        lower(equation, clock, solver, path),
+        solver,
+        t0=tau[0],
+        t1=tau[-1],
+        dt0=None,
+        y0=x,
+        args=args,
+        stepsize_controller=Steps(tau),
+        saveat=dfx.SaveAt(steps=True),
+        adjoint=adjoint,
+        max_steps=steps,
+        throw=False,
+    )
+    return solution.ys
 
 
 @eqx.filter_jit

@@ -4,6 +4,7 @@ Everything here looks at concrete values where there are some and at shapes wher
 the user's own jit), and costs nothing inside a compiled loop.
 """
 
+import warnings
 from typing import Any
 
 import diffrax as dfx
@@ -173,6 +174,24 @@ def check_stepping(solver: dfx.AbstractSolver, controller: Any, saveat: Any) -> 
     subs = [] if saveat is None else jtu.tree_leaves(saveat.subs, is_leaf=lambda s: isinstance(s, dfx.SubSaveAt))
     if any(sub.ts is not None for sub in subs):
         raise ValueError("`saveat`: the times to save at are `ts`; give `SaveAt(t1=True)` or `SaveAt(steps=n)`.")
+
+
+def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
+    """Warn where fixed steps leave the range that a score was trained on."""
+    drift = equation.drift if isinstance(equation, SDE) else equation
+    for term in drift.summands:
+        trained = getattr(term.drift, "steps", None)
+        if trained is None or not is_concrete(ts):
+            continue
+        steps = np.abs(np.diff(np.asarray(ts, np.float64)))
+        shortest, longest = trained
+        if steps.min() < 0.999 * shortest or steps.max() > 1.001 * longest:
+            warnings.warn(
+                f"`{term.drift!r}` was trained on steps of {shortest:g} to {longest:g}, and `ts` has steps of "
+                f"{steps.min():g} to {steps.max():g}: a learned score repairs the scheme and the steps that it was "
+                "trained with. Take steps in that range, or train with `FreshPaths(..., jitter=True)` or on `ts` itself.",
+                stacklevel=4,
+            )
 
 
 def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args) -> None:

@@ -1,12 +1,14 @@
 """Windows of trajectories: what a loss sees of the data, drawn on the device.
 
-A window is `size` states of one trajectory, `stride` grid steps apart, x(t_m), x(t_{m+stride}), ...; a
-batch draws trajectory and start uniformly and independently, so that one update sees all times at once
-(one time for a whole batch makes the gradient's noise worse and the training slower).
+The trajectories are either arrays, made once, or `FreshPaths`, simulated anew for every update. A window
+is `size` states of one trajectory, `stride` grid steps apart, x(t_m), x(t_{m+stride}), ...; a batch draws
+trajectory and start uniformly and independently, so that one update sees all times at once (one time for
+a whole batch makes the gradient's noise worse and the training slower).
 """
 
 from typing import Any
 
+import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,10 +17,12 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._equation import SDE, Forward
 from ._lower import Clock, WarpedClock
-from ._types import Key, State
+from ._solve import unroll
+from ._types import Args, Key, State
 
-__all__ = ["Windows", "draw", "even_step"]
+__all__ = ["FreshPaths", "Windows", "draw", "even_step"]
 
 
 class Windows(eqx.Module):
@@ -44,6 +48,68 @@ class Windows(eqx.Module):
         return WarpedClock(jnp.flip(self.t.T, axis=0) if sign < 0 else self.t.T), index
 
 
+class FreshPaths(eqx.Module):
+    """Trajectories that are simulated anew for every update of `fit`: fresh starts, noise and times.
+
+    Each update draws starts from `x0`, solves the process along `ts`, and cuts windows from the trajectories. With
+    `jitter` each trajectory has inner times of its own, t'_m uniform between the middles of the intervals
+    around t_m (arXiv:2301.10250, §4.2: U(t_m - Δt/2, t_m + Δt/2)), so that the score is trained for all
+    steps up to 2Δt and all times, not for one grid.
+
+    Arguments:
+        process: the forward process, `P + g` (or `P` alone).
+        x0: starts to draw from, arrays of shape (starts, ...).
+        jitter: whether the inner times are random.
+        windows: windows cut from each trajectory; the batch is a multiple of it. More are cheaper, and depend
+            on each other.
+        solver: a diffrax solver at fixed steps. Default: `diffrax.Euler()`.
+
+    Raises:
+        TypeError: process is not a forward equation.
+        ValueError: fewer than one window a trajectory.
+
+    >>> import jax, jax.numpy as jnp, smdpx as sx
+    >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
+    >>> s = sx.Score(sx.nn.MLP(key=jax.random.key(1)), g)
+    >>> paths = sx.FreshPaths(P + g, jnp.ones(32))
+    >>> ts, curriculum = jnp.linspace(0.0, 1.0, 11), [sx.Stage(updates=5)]
+    >>> s = sx.fit(-P + 2 * s, paths, ts, key=jax.random.key(2), curriculum=curriculum)
+    """
+
+    process: Any
+    x0: State
+    jitter: bool = eqx.field(static=True, default=True)
+    windows: int = eqx.field(static=True, default=1)
+    solver: dfx.AbstractSolver = dfx.Euler()
+
+    def __check_init__(self) -> None:
+        if getattr(self.process, "direction", None) is not Forward:
+            raise TypeError(f"`FreshPaths` simulates a forward process such as `P + g`; got `{self.process}`.")
+        if self.windows < 1:
+            raise ValueError(f"`FreshPaths` needs at least one window a trajectory; got {self.windows}.")
+
+    def simulate(self, ts: Float[Array, " times"], count: int, key: Key, args: Args) -> tuple[State, Array]:
+        """Trajectories (count, times, ...) and their times (count, times)."""
+        key_start, key_times, key_noise = jr.split(key, 3)
+        start = jr.randint(key_start, (count,), 0, jtu.tree_leaves(self.x0)[0].shape[0])
+        x0 = jtu.tree_map(lambda leaf: leaf[start], self.x0)
+        times = self._times(ts, count, key_times)
+        tau = np.arange(len(ts), dtype=ts.dtype)
+        clock = WarpedClock(times.T)
+        noise = key_noise if isinstance(self.process, SDE) else None
+        x = unroll(self.process, x0, clock, tau, noise, args, self.solver)
+        together = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
+        return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), together), times
+
+    def _times(self, ts: Array, count: int, key: Key) -> Array:
+        if not self.jitter:
+            return jnp.broadcast_to(ts, (count, len(ts)))
+        middles = (ts[1:] + ts[:-1]) / 2
+        inner = middles[:-1] + jnp.diff(middles) * jr.uniform(key, (count, len(ts) - 2), ts.dtype)
+        ends = jnp.broadcast_to(ts[0], (count, 1)), jnp.broadcast_to(ts[-1], (count, 1))
+        return jnp.concatenate([ends[0], inner, ends[1]], axis=1)
+
+
 def even_step(ts: Any) -> float | None:
     """The step of an evenly spaced grid, to the rounding of single precision; None for an uneven one."""
     steps = np.diff(np.asarray(ts, np.float64))
@@ -52,7 +118,7 @@ def even_step(ts: Any) -> float | None:
 
 
 def draw(
-    paths: State,
+    paths: State | FreshPaths,
     ts: Float[Array, " times"],
     step: float | None,
     *,
@@ -60,29 +126,36 @@ def draw(
     stride: int,
     batch: int,
     key: Key,
+    args: Args = None,
 ) -> Windows:
     """A batch of windows with uniform trajectories and starts.
 
     Arguments:
-        paths: trajectories of shape (trajectories, times, ...).
+        paths: trajectories of shape (trajectories, times, ...), or `FreshPaths`.
         ts: their grid.
         step: the grid's even step, or None.
         size: states a window; 2 is one step.
         stride: grid steps between a window's states.
         batch: how many windows.
         key: a JAX key.
+        args: handed to the process of `FreshPaths`.
 
     Returns:
         The windows.
     """
-    count = jtu.tree_leaves(paths)[0].shape[0]
     starts = ts.shape[0] - (size - 1) * stride
     key_path, key_start = jr.split(key)
-    path = jr.randint(key_path, (batch, 1), 0, count)
     index = jr.randint(key_start, (batch, 1), 0, starts) + stride * jnp.arange(size)[None]
+    if isinstance(paths, FreshPaths):
+        paths, times = paths.simulate(ts, batch // paths.windows, key_path, args)
+        path = jnp.arange(batch)[:, None] % times.shape[0]
+        t, step = times[path, index], None
+    else:
+        path = jr.randint(key_path, (batch, 1), 0, jtu.tree_leaves(paths)[0].shape[0])
+        t = ts[index]
     return Windows(
         jtu.tree_map(lambda leaf: leaf[path, index], paths),
-        ts[index],
+        t,
         None if step is None else step * stride,
     )
 

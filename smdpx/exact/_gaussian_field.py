@@ -8,6 +8,8 @@ so the posterior of x_0 given x_T is Gaussian with mean a_k v_k(0)/v_k(T) · x_k
 v_k(0) q_k/v_k(T). λ = |k|² with integer k is the heat equation on [0, 2π]², arXiv:2301.10250 §4.2.
 """
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from .._linear import Fourier
 from .._types import Args, Key, RealScalarLike
 from ._mixture import is_concrete
 
@@ -118,16 +121,10 @@ class LinearGaussianField(eqx.Module):
         self.g = jnp.asarray(g, self.variances.dtype)
         self.dt = None if dt is None else jnp.asarray(dt, self.variances.dtype)
 
-    def drift(self, t: RealScalarLike, x: Float[Array, "n n"], args: Args = None) -> Float[Array, "n n"]:
-        """-λ x in Fourier space, as a rate for `smdpx.Drift`.
-
-        Args:
-            t: not used.
-            x: one field, shape (n, n).
-            args: not used.
-        """
-        del t, args
-        return self._filter(-self.rates, x)
+    @property
+    def drift(self) -> "_LinearFunction":
+        """-λ x in Fourier space, a function (t, x, args) for `smdpx.Drift`."""
+        return _LinearFunction(lambda t: -self.rates)
 
     def decay(self, t: RealScalarLike, x: Float[Array, "n n"]) -> Float[Array, "n n"]:
         """The noise-free solution after a time t, exp(-λ t) x: a reconstruction's observation.
@@ -168,16 +165,13 @@ class LinearGaussianField(eqx.Module):
         power = jnp.abs(jnp.fft.fft2(x, norm="ortho")) ** 2
         return -0.5 * jnp.sum(power / variance + jnp.log(2 * np.pi * variance))
 
-    def score(self, t: RealScalarLike, x: Float[Array, "n n"], args: Args = None) -> Float[Array, "n n"]:
-        """∇ₓ log p_t(x) = -x_k / v_k(t), as a network for `smdpx.Score`.
+    @property
+    def score(self) -> "_LinearFunction":
+        """∇ₓ log p_t(x) = -x_k / v_k(t), a function (t, x, args) for `smdpx.Score`.
 
-        Args:
-            t: time, not negative; positive if a mode of the prior has variance 0.
-            x: one field, shape (n, n).
-            args: not used.
+        t should be positive if a mode of the prior has variance 0.
         """
-        del args
-        return self._filter(-1 / self._variance(t), x)
+        return _LinearFunction(lambda t: -1 / self._variance(t))
 
     def posterior_mean(self, t: RealScalarLike, x: Float[Array, "n n"]) -> Float[Array, "n n"]:
         """E[x_0 | x_t = x]; the end of the noise-free reverse drift.
@@ -228,17 +222,28 @@ class LinearGaussianField(eqx.Module):
         return decay**2 * self.variances + noise
 
     def _filter(self, factor: Float[Array, "n n"], x: Float[Array, "..."]) -> Float[Array, "n n"]:
-        if x.shape != self.variances.shape:
-            raise ValueError(
-                f"`x` should be one field of shape {self.variances.shape}, got {x.shape}; batch with `jax.vmap`."
-            )
-        # Factors are even in k, so the result is real: the half spectrum is enough.
-        half = factor[:, : x.shape[1] // 2 + 1].astype(x.dtype)
-        spectrum = jnp.fft.rfft2(x)
-        return jnp.fft.irfft2(half.astype(spectrum.dtype) * spectrum, s=x.shape)
+        return _operator(factor)(x)
 
     def _coloured(self, variance: Float[Array, "n n"], key: Key) -> Float[Array, "n n"]:
         return self._filter(jnp.sqrt(variance), jax.random.normal(key, variance.shape, variance.dtype))
+
+
+class _LinearFunction(eqx.Module):
+    """The function (t, x, args) -> L(t) x, which states its operator L(t) for `smdpx.ExponentialEuler`."""
+
+    rates: Callable[[RealScalarLike], Float[Array, "n n"]]
+
+    def __call__(self, t: RealScalarLike, x: Float[Array, "n n"], args: Args = None) -> Float[Array, "n n"]:
+        del args
+        return self.linear(t)(x)
+
+    def linear(self, t: RealScalarLike) -> Fourier:
+        return _operator(self.rates(t))
+
+
+def _operator(factor: Float[Array, "n n"]) -> Fourier:
+    # Factors are even in k, so the result is real: the half spectrum is enough.
+    return Fourier(factor[:, : factor.shape[0] // 2 + 1])
 
 
 def _integrated_decay(rates: Float[Array, "n n"], t: Float[Array, ""]) -> Float[Array, "n n"]:

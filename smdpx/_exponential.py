@@ -1,0 +1,107 @@
+"""An exponential solver: the stiff linear part of an equation exactly, the rest by Euler's method.
+
+    dx = f(t, x) dt + g dW,    f = L(t) x + N(t, x)
+    x' = x + h φ₁(hL) f(t*, x) + √φ₁(2hL) g ΔW,    φ₁(z) = (eᶻ - 1)/z,    t* the middle of the step
+
+(exponential Rosenbrock-Euler, Hochbruck & Ostermann 2010, with the L that the equation states). With
+N = 0 and L constant a step is exact in law: decay eʰᴸ, noise of variance g²(e²ʰᴸ - 1)/(2L).
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array
+
+from ._equation import AbstractDrift
+from ._types import Args, RealScalarLike, State
+
+__all__ = ["ExponentialEuler"]
+
+
+class ExponentialEuler(dfx.AbstractItoSolver):
+    """Exponential Euler: stiff linear parts are solved exactly, so few steps are stable and accurate.
+
+    For equations whose functions state their linear part by a method `linear(t)` (a `Diagonal` or a `Fourier`):
+    `physics.Heat`, `nn.FourierFilter`, the `drift` and `score` of `exact.LinearGaussianField`, or your own. Without it
+    Euler's method needs steps below 1/rate; the reverse heat equation on 32 × 32 pixels has rates of 500.
+
+    For ODEs and SDEs at fixed steps. First order in what is not linear, second in how L changes with time;
+    strong order 1. It evaluates the rate once a step. The noise is exact in law where g is one number.
+
+    >>> import jax.numpy as jnp, smdpx as sx
+    >>> heat = sx.Drift(sx.physics.Heat(8))
+    >>> x0 = jnp.cos(jnp.arange(8) * jnp.pi / 4) * jnp.ones((1, 8, 8))
+    >>> x = sx.solve(heat, x0, [0.0, 1.0], solver=sx.ExponentialEuler())
+    >>> round(float(x[0, -1, 0, 0]), 4)  # exp(-1)
+    0.3679
+    """
+
+    term_structure: ClassVar = dfx.AbstractTerm
+    interpolation_cls: ClassVar[Callable[..., Any]] = dfx.LocalLinearInterpolation
+
+    def order(self, terms: Any) -> int:
+        """1."""
+        return 1
+
+    def strong_order(self, terms: Any) -> float:
+        """1: the noise is additive."""
+        return 1.0
+
+    def init(self, terms: Any, t0: Any, t1: Any, y0: State, args: Args) -> None:
+        """Nothing is kept from step to step."""
+        return
+
+    def step(
+        self,
+        terms: Any,
+        t0: RealScalarLike,
+        t1: RealScalarLike,
+        y0: State,
+        args: Args,
+        solver_state: None,
+        made_jump: Any,
+    ) -> Any:
+        """One step of the module's formula for the whole batch."""
+        drift, noise = terms.terms if isinstance(terms, dfx.MultiTerm) else (terms, None)
+        kick = None if noise is None else noise.vf_prod(t0, y0, args, noise.contr(t0, t1))
+        drift = drift.term  # diffrax wraps each term to turn time round, which a clock that only grows never needs
+        middle, dt = drift.clock((jnp.asarray(t0) + jnp.asarray(t1)) / 2), drift.clock.elapsed(t0, t1)
+
+        def one(t: Array, dt: Array, x: State, kick: Any) -> State:
+            return _step(drift.drift, t, dt, x, kick, args)
+
+        axes = (None if middle.ndim == 0 else 0, None if dt.ndim == 0 else 0, 0, None if kick is None else 0)
+        y1 = jax.vmap(one, in_axes=axes)(middle, dt, y0, kick)
+        return y1, None, {"y0": y0, "y1": y1}, None, dfx.RESULTS.successful
+
+    def func(self, terms: Any, t0: RealScalarLike, y0: State, args: Args) -> State:
+        """The rate."""
+        return terms.vf(t0, y0, args)
+
+
+def _step(drift: AbstractDrift, t: Array, dt: Array, x: State, kick: Any, args: Args) -> State:
+    L = drift.linear(t)
+    if L is None or len(jtu.tree_leaves(x)) != 1:
+        raise TypeError(
+            f"`ExponentialEuler` needs a stiff linear part, and `{drift!r}` states none (or its state is not one "
+            "array): give a function with a method `linear(t)` that returns a `sx.Fourier` or a `sx.Diagonal`, "
+            "or use `diffrax.Euler()`."
+        )
+    h = dt.astype(L.rates.dtype)
+    z = h * L.rates
+    rate = L.to_basis(drift.rate(t, x, args))
+    change = (h * _phi1(z)).astype(rate.dtype) * rate
+    if kick is not None:
+        change = change + jnp.sqrt(_phi1(2 * z)).astype(rate.dtype) * L.to_basis(kick)
+    return x + L.from_basis(change, x)
+
+
+def _phi1(z: Array) -> Array:
+    """(eᶻ - 1)/z, values and derivatives right at 0."""
+    near = jnp.abs(z) < 1e-3
+    safe = jnp.where(near, 1, z)
+    return jnp.where(near, 1 + z / 2 + z**2 / 6, jnp.expm1(safe) / safe)

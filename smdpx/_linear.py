@@ -1,0 +1,110 @@
+"""Linear operators that are diagonal in some basis: the stiff part of a drift, stated by whoever knows it.
+
+    f(t, x) = L(t) x + N(t, x),     L = B⁻¹ diag(rates) B
+
+A function given to `Drift` or `Score` may have a method `linear(t)` that returns its L. The algebra adds
+them up, so that `-P + 2*s` has one too, and `ExponentialEuler` treats it exactly.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact
+
+from ._types import RealScalarLike
+
+__all__ = ["AbstractLinear", "Diagonal", "Fourier"]
+
+
+class AbstractLinear(eqx.Module):
+    """A linear operator B⁻¹ diag(rates) B on one state; operators in one basis can be added and scaled.
+
+    Attributes:
+        rates: the eigenvalues, real, in units of 1/time.
+    """
+
+    rates: eqx.AbstractVar[Array]
+    # NumPy would otherwise take `np.float64(2.) * L` apart itself.
+    __array_ufunc__ = None
+
+    @abc.abstractmethod
+    def to_basis(self, x: Array) -> Inexact[Array, ...]:
+        """The coefficients B x, shaped like the rates."""
+
+    @abc.abstractmethod
+    def from_basis(self, coefficients: Inexact[Array, ...], x: Array) -> Array:
+        """The state with these coefficients, shaped and typed like x."""
+
+    def __call__(self, x: Array) -> Array:
+        """The operator applied to one state."""
+        return self.function(lambda rates: rates, x)
+
+    def function(self, f: Callable[[Array], Array], x: Array) -> Array:
+        """B⁻¹ f(rates) B x: a function of the operator, applied to one state."""
+        coefficients = self.to_basis(x)
+        return self.from_basis(f(self.rates).astype(coefficients.dtype) * coefficients, x)
+
+    def __add__(self, other: Any) -> AbstractLinear:
+        if type(other) is not type(self):
+            raise TypeError(
+                f"The stiff linear parts of one equation must be diagonal in one basis; got {type(self).__name__} "
+                f"and {type(other).__name__}. State both in the same one."
+            )
+        return eqx.tree_at(lambda L: L.rates, self, self.rates + other.rates)
+
+    def __rmul__(self, c: RealScalarLike) -> AbstractLinear:
+        c = c if isinstance(c, int | float) else jnp.asarray(c).astype(self.rates.dtype)
+        return eqx.tree_at(lambda L: L.rates, self, c * self.rates)
+
+
+class Diagonal(AbstractLinear):
+    """A linear operator that acts on each component of the state by itself.
+
+    Arguments:
+        rates: one per component, or one for all.
+
+    >>> import jax.numpy as jnp, smdpx as sx
+    >>> sx.Diagonal(jnp.array([-1.0, -2.0]))(jnp.ones(2))
+    Array([-1., -2.], dtype=float32)
+    """
+
+    rates: Array
+
+    def to_basis(self, x: Array) -> Array:
+        """The state itself."""
+        return x
+
+    def from_basis(self, coefficients: Array, x: Array) -> Array:
+        """The coefficients themselves."""
+        return coefficients
+
+
+class Fourier(AbstractLinear):
+    """A linear operator on periodic fields (n, n) that is diagonal in Fourier space.
+
+    Arguments:
+        rates: one per mode of `jnp.fft.rfft2`, shape (n, n // 2 + 1), even in the wavenumber.
+
+    >>> import jax.numpy as jnp, smdpx as sx
+    >>> decay = sx.Fourier(-jnp.ones((4, 3)))
+    >>> float(decay(jnp.ones((4, 4)))[0, 0])
+    -1.0
+    """
+
+    rates: Array
+
+    def to_basis(self, x: Array) -> Array:
+        """The half spectrum, `jnp.fft.rfft2(x)`."""
+        n = self.rates.shape[0]
+        if x.shape != (n, n):
+            raise ValueError(f"`x` should be one field of shape {(n, n)}, got {x.shape}; batch with `jax.vmap`.")
+        return jnp.fft.rfft2(x)
+
+    def from_basis(self, coefficients: Array, x: Array) -> Array:
+        """The real field with this half spectrum."""
+        return jnp.fft.irfft2(coefficients, s=x.shape)
