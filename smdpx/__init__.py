@@ -4,10 +4,12 @@ An inverse problem is an equation, and the equation is the program: write the ph
 score once; simulation, training, posterior samples and likelihoods are solves of equations made from them.
 """
 
-from . import exact as exact, metrics as metrics, nn as nn, physics as physics, plot as plot
+from . import data as data, exact as exact, metrics as metrics, nn as nn, physics as physics, plot as plot
+from ._adjoint import ScanAdjoint as ScanAdjoint
 from ._check import StepReport as StepReport, check as check
 from ._diffusion import Diffusion as Diffusion
 from ._drift import Drift as Drift, ReverseDrift as ReverseDrift, Score as Score
+from ._ensemble import ensemble_smoother as ensemble_smoother
 from ._equation import (
     SDE as SDE,
     AbstractDrift as AbstractDrift,

@@ -85,7 +85,7 @@ class ExponentialEuler(dfx.AbstractItoSolver):
 
 def _step(drift: AbstractDrift, t: Array, dt: Array, x: State, kick: Any, args: Args) -> State:
     L = drift.linear(t)
-    if L is None or len(jtu.tree_leaves(x)) != 1:
+    if L is None or jtu.tree_structure(x) != jtu.tree_structure(0):
         raise TypeError(
             f"`ExponentialEuler` needs a stiff linear part, and `{drift!r}` states none (or its state is not one "
             "array): give a function with a method `linear(t)` that returns a `sx.Fourier` or a `sx.Diagonal`, "
@@ -102,6 +102,10 @@ def _step(drift: AbstractDrift, t: Array, dt: Array, x: State, kick: Any, args: 
 
 def _phi1(z: Array) -> Array:
     """(eᶻ - 1)/z, values and derivatives right at 0."""
-    near = jnp.abs(z) < 1e-3
+    # The series to z⁶, as far as double precision sees at 10⁻²; nearer to 0 the quotient's derivative cancels.
+    near = jnp.abs(z) < 1e-2
     safe = jnp.where(near, 1, z)
-    return jnp.where(near, 1 + z / 2 + z**2 / 6, jnp.expm1(safe) / safe)
+    series = jnp.ones_like(z)
+    for n in range(7, 1, -1):
+        series = 1 + z / n * series
+    return jnp.where(near, series, jnp.expm1(safe) / safe)

@@ -21,6 +21,14 @@ from ._types import RealScalarLike
 __all__ = ["AbstractLinear", "Diagonal", "Fourier"]
 
 
+def _real(rates: Any) -> Array:
+    """Rates as floats: whole numbers would make the exponential solver's step a whole number too."""
+    rates = jnp.asarray(rates)
+    if jnp.issubdtype(rates.dtype, jnp.complexfloating):
+        raise TypeError(f"A stiff linear part needs real rates; got {rates.dtype}. Leave what rotates to the rest.")
+    return rates if jnp.issubdtype(rates.dtype, jnp.floating) else rates.astype(float)
+
+
 class AbstractLinear(eqx.Module):
     """A linear operator B⁻¹ diag(rates) B on one state; operators in one basis can be added and scaled.
 
@@ -68,12 +76,15 @@ class Diagonal(AbstractLinear):
     Arguments:
         rates: one per component, or one for all.
 
+    Raises:
+        TypeError: rates that are complex.
+
     >>> import jax.numpy as jnp, smdpx as sx
     >>> sx.Diagonal(jnp.array([-1.0, -2.0]))(jnp.ones(2))
     Array([-1., -2.], dtype=float32)
     """
 
-    rates: Array
+    rates: Array = eqx.field(converter=_real)
 
     def to_basis(self, x: Array) -> Array:
         """The state itself."""
@@ -90,13 +101,25 @@ class Fourier(AbstractLinear):
     Arguments:
         rates: one per mode of `jnp.fft.rfft2`, shape (n, n // 2 + 1), even in the wavenumber.
 
+    Raises:
+        TypeError: rates that are complex.
+        ValueError: rates of another shape; or, when called, a field that is not (n, n).
+
     >>> import jax.numpy as jnp, smdpx as sx
     >>> decay = sx.Fourier(-jnp.ones((4, 3)))
     >>> float(decay(jnp.ones((4, 4)))[0, 0])
     -1.0
     """
 
-    rates: Array
+    rates: Array = eqx.field(converter=_real)
+
+    def __check_init__(self) -> None:
+        shape = self.rates.shape
+        if len(shape) != 2 or shape[1] != shape[0] // 2 + 1:
+            raise ValueError(
+                f"`Fourier` needs one rate for each mode of `jnp.fft.rfft2`, shape (n, n // 2 + 1); got {shape}. "
+                "Of rates for all modes, (n, n), take `rates[:, : n // 2 + 1]`."
+            )
 
     def to_basis(self, x: Array) -> Array:
         """The half spectrum, `jnp.fft.rfft2(x)`."""

@@ -1,7 +1,7 @@
 """Sweeps: one computation over every combination of some parameters, compiled once."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 __all__ = ["sweep"]
 
 
-def sweep(f: Callable[..., Any], **values: ArrayLike) -> Any:
+def sweep(f: Callable[..., Any], /, **values: ArrayLike | Sequence[float | int]) -> Any:
     """A function at every combination of parameters, as one compiled program that runs them in turn.
 
     The parameters reach f as traced numbers, so anything in an equation can be swept that is a number: a
@@ -23,13 +23,13 @@ def sweep(f: Callable[..., Any], **values: ArrayLike) -> Any:
 
     Arguments:
         f: called with the parameters by name, `f(alpha=..., g=...)`; returns a pytree of arrays.
-        values: for each parameter a one-dimensional array.
+        values: for each parameter a one-dimensional array of real numbers; whole ones become floats.
 
     Returns:
         The pytree of f with one axis a parameter in front, in the order in which they were given.
 
     Raises:
-        TypeError: no parameters.
+        TypeError: no parameters, or values that are not real numbers.
         ValueError: values that are not one-dimensional, or none.
 
     >>> import jax.numpy as jnp, smdpx as sx
@@ -44,6 +44,8 @@ def sweep(f: Callable[..., Any], **values: ArrayLike) -> Any:
     for name, value in arrays.items():
         if value.ndim != 1 or not value.size:
             raise ValueError(f"`sweep`: `{name}` must be one-dimensional with at least one value; got {value.shape}.")
+        if value.dtype.kind not in "biuf":
+            raise TypeError(f"`sweep`: `{name}` must be real numbers; got dtype {value.dtype}.")
     grid = np.array(list(itertools.product(*arrays.values())), dtype=jnp.result_type(float))
     columns = {name: jnp.asarray(grid[:, i]) for i, name in enumerate(arrays)}
     results = eqx.filter_jit(lambda columns: jax.lax.map(lambda row: f(**row), columns))(columns)

@@ -152,6 +152,7 @@ def test_the_reference_has_every_public_name(site):
 
     reference = (site / "api.html").read_text()
     modules = {"smdpx": sx, "smdpx.exact": sx.exact, "smdpx.metrics": sx.metrics, "smdpx.nn": sx.nn}
+    modules |= {"smdpx.data": sx.data, "smdpx.physics": sx.physics}
     for prefix, module in modules.items():
         for name, value in vars(module).items():
             if not name.startswith("_") and getattr(value, "__module__", "").startswith("smdpx"):

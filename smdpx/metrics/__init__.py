@@ -4,7 +4,8 @@ They run on the host, not under ``jit``, and refuse values that are not finite.
 
 - Against known modes: `posterior_metric_q`.
 - Against samples of an exact posterior: `wasserstein1`, `energy_distance`, `c2st`.
-- Against truths alone: `crps`, `energy_score`; `sbc_ranks` with `sbc_pvalue`, and `tarp`.
+- Against truths alone: `crps`, `energy_score`; `sbc_ranks` with `sbc_pvalue` and `rank_histogram`, and `tarp`.
+- Of periodic fields: `spectral_error` and `power_spectrum`, `spread_skill` per wavenumber, `reconstruction_error`.
 
 `wasserstein1` and `sbc_pvalue` need SciPy, `c2st` scikit-learn: ``pip install "smdpx[metrics]"``.
 """
@@ -20,6 +21,14 @@ from ._distance import (
     c2st as c2st,
     energy_distance as energy_distance,
     wasserstein1 as wasserstein1,
+)
+from ._fields import (
+    SpreadSkill as SpreadSkill,
+    power_spectrum as power_spectrum,
+    rank_histogram as rank_histogram,
+    reconstruction_error as reconstruction_error,
+    spectral_error as spectral_error,
+    spread_skill as spread_skill,
 )
 from ._score import ScoreError as ScoreError, score_error as score_error
 from ._toy import posterior_metric_q as posterior_metric_q

@@ -1,4 +1,10 @@
 """Score networks: Equinox modules called per sample as ``net(t, x, args)``, shaped like x."""
 
+from ._arrays import load_arrays as load_arrays, save_arrays as save_arrays
+from ._fno import FNO as FNO
+from ._fourier import FourierFilter as FourierFilter
 from ._grid import Grid as Grid
 from ._mlp import MLP as MLP
+from ._resnet import ResNet as ResNet
+from ._tiled import Tiled as Tiled
+from ._unet import UNet as UNet

@@ -97,7 +97,7 @@ class FourierFilter(eqx.Module):
         u = jnp.log1p(t / self.t_min) * ((nodes - 1) / np.log1p(self.t_max / self.t_min))
         # The weights of all nodes, two of which are not 0: over a batch a product of matrices, not a gather.
         hats = jnp.maximum(1 - jnp.abs(u - jnp.arange(nodes, dtype=dtype)), 0)
-        return Fourier(-self.scale * jnp.exp(hats @ self.values)[index])
+        return Fourier(-self.scale * jnp.sinh(hats @ self.values)[index])
 
 
 def _wavenumbers(n: int) -> tuple[np.ndarray, np.ndarray]:
