@@ -41,6 +41,14 @@ _CAPTIONS = {
     "score_fields": "The learned scores and the exact one over (t, x), above for the whole range, below from t = 1 on; "
     "blank where no data go. (Figures 8 and 9 of the paper.)",
     "ou": "The scores learned by one-step and by two-way training, and the closed form. (Figure 10 of the paper.)",
+    "gallery": "Starts, ends and answers of three test cases: exact, and learned with the exponential scheme, each equation with one score. "
+    "(Figure 3 of the paper.)",
+    "posterior_fields": "Samples of one posterior, their mean and their standard deviation: learned above, exact below. (Figures 12 and 13 of the paper.)",
+    "inferences": "Spread over skill by wavenumber; coverage of credible regions; ranks of the truth among the samples; slope of the learned on the exact "
+    "score. One curve a seed; grey: ±5 %.",
+    "windows": "Reconstruction error after training on windows of S_max states, one curve a seed. (Figure 4 of the paper.)",
+    "shifts": "Test-time shifts of the conductivity and of the noise; grey: where the score was trained. (Figure 11 of the paper.)",
+    "solvers": "Distance to the truth by solver and steps; grey: the steps of the training.",
     "posterior": "The probability that the start was +1, given the end state: samples of the reverse-time SDE, one "
     "curve a seed, against the exact probability.",
 }
@@ -49,7 +57,7 @@ _CAPTIONS = {
 def toy_table() -> str:
     """The toy problem's table and where it comes from."""
     record = _read("toy/toy_cpu.json")
-    table = _toy_module()
+    table = _example("_toy_table")
     if record is None or table is None:
         return _not_run("python examples/toy.py")
     seconds = [row["training s per seed"] for row in record["rows"] if "training s per seed" in row]
@@ -73,6 +81,55 @@ def ou_table() -> str:
     text = _not_run("python examples/toy.py") if record is None else f"{_tables(record['rows'])}\n\n{_source(record)}"
     figures = sorted(path.name for path in (RESULTS / "toy").glob("ou*.png"))
     return "\n\n".join([text, *(_figure(f"results/toy/{name}", pathlib.Path(name).stem) for name in figures)])
+
+
+def heat_table() -> str:
+    """The heat problem: exact limits, the three inferences, every baseline."""
+    return _heat("markdown_table", "inferences", "baselines")
+
+
+def heat_posterior() -> str:
+    """The learned posterior of the heat problem against the exact one."""
+    return _heat("posterior_table", "inferences")
+
+
+def heat_windows() -> str:
+    """The heat problem's errors against the size of the windows."""
+    return _heat("windows_table", "windows")
+
+
+def heat_shifts() -> str:
+    """The heat problem with another conductivity and another noise than in training."""
+    return _heat("shifts_table", "shifts")
+
+
+def heat_solvers() -> str:
+    """The heat problem's scores with other solvers and steps."""
+    return _heat("solvers_table", "solvers")
+
+
+def heat_figures() -> str:
+    """The heat problem's figures that need no table."""
+    return "\n\n".join(_figure(f"results/heat/{name}.png", name) for name in ("gallery", "posterior_fields"))
+
+
+def benchmark_heat() -> str:
+    """The heat problem with the paper's network against hand-written scans."""
+    return _simple("benchmark_heat.json", "python benchmarks/heat.py")
+
+
+def _heat(table: str, *parts: str) -> str:
+    """A table of the heat problem, its sources, and the figure of its first part."""
+    records = [_read(f"heat/{part}_cpu.json") for part in parts]
+    module = _example("_heat_table")
+    if records[0] is None or module is None:
+        return _not_run("python examples/heat.py")
+    rows = getattr(module, table)(RESULTS / "heat", "cpu").replace(" ± ", "\u00a0±\u00a0")
+    figure = RESULTS / "heat" / f"{parts[0]}.png"
+    shown = [_figure(f"results/heat/{figure.name}", parts[0])] if figure.exists() and table != "markdown_table" else []
+    seconds = [row["training s per seed"] for row in records[0]["rows"] if "training s per seed" in row]
+    spent = f"Training took {min(seconds):.0f} to {max(seconds):.0f} s a seed. " if seconds else ""
+    return "\n\n".join([rows, spent + " ".join(_source(record) for record in records if record is not None), *shown])
 
 
 def factor_two() -> str:
@@ -157,12 +214,12 @@ def _figure(path: str, name: str) -> str:
     return f'<figure markdown="span">\n  ![{title}]({path})\n  {caption}\n</figure>'
 
 
-def _toy_module() -> Any:
-    """`examples/_toy_table.py`, which knows the columns and the paper's numbers."""
-    path = DOCS.parent / "examples" / "_toy_table.py"
+def _example(name: str) -> Any:
+    """A module of `examples/` that makes an example's tables from its records."""
+    path = DOCS.parent / "examples" / f"{name}.py"
     if not path.exists():
         return None
-    spec = importlib.util.spec_from_file_location("_toy_table", path)
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

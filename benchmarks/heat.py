@@ -1,0 +1,200 @@
+"""The heat problem with the paper's network: windows, sampling, the published tiling, and where the time goes.
+
+python benchmarks/heat.py
+
+Window of 32 steps, batch 4 and 16, and 500 cases × 32 steps, against hand-written scans with the same network; the
+memory of the window's gradient by adjoint; periodic convolutions against the published 64 × 64 tiling; GFLOP/s
+beside this machine's matrix product.
+"""
+
+import time
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+from _measure import compile_seconds, paired, record
+
+import smdpx as sx
+
+N, T, G, STEPS = 32, 0.2, 0.1, 32
+DT = T / STEPS
+heat, g = sx.physics.Heat(N), sx.Diffusion(G)
+P = sx.Drift.from_step(heat.step, reverse=sx.mirror)
+
+
+def make_windows(batch, steps):
+    x = jr.normal(jr.key(0), (batch, steps + 1, N, N))
+    t = DT * jnp.broadcast_to(jnp.arange(steps + 1, dtype=x.dtype), (batch, steps + 1))
+    return sx.Windows(x, t, DT)
+
+
+def step_by_hand(net, x, t):
+    decayed = jax.vmap(lambda x: heat.step(x, DT))(x)
+    return 2 * x - decayed + DT * G**2 * jax.vmap(net)(t, x)
+
+
+def loss_by_hand(net, windows, unrolled=False):
+    states, times = jnp.moveaxis(windows.x, 1, 0)[::-1], windows.t.T[::-1]
+
+    def step(x, inputs):
+        t, target = inputs
+        x = step_by_hand(net, x, t)
+        return x, jnp.mean((x - target) ** 2)
+
+    inputs = (times[:-1], states[1:])
+    if unrolled:
+        x, errors = states[0], []
+        for j in range(len(states) - 1):
+            x, error = step(x, jax.tree.map(lambda leaf, j=j: leaf[j], inputs))
+            errors.append(error)
+        return jnp.mean(jnp.stack(errors)) / (G**2 * DT)
+    return jnp.mean(jax.lax.scan(step, states[0], inputs)[1]) / (G**2 * DT)
+
+
+def with_smdpx(adjoint=None):
+    loss = sx.WindowLoss(adjoint=adjoint)
+    return lambda net, windows: loss(-P + 2 * sx.Score(net, g), windows, jr.key(0), None)
+
+
+def gradient(f, static):
+    return lambda params, windows: jax.value_and_grad(lambda p: f(eqx.combine(p, static), windows))(params)
+
+
+def split(net):
+    return eqx.partition(net, eqx.is_inexact_array)
+
+
+def mebibytes(compiled):
+    return compiled.memory_analysis().temp_size_in_bytes / 2**20
+
+
+def window_rows(net):
+    params, static = split(net)
+    for batch in (4, 16):
+        windows = make_windows(batch, STEPS)
+        theirs_s, theirs = compile_seconds(gradient(loss_by_hand, static), params, windows)
+        for name, adjoint in (
+            ("default", None),
+            ("a checkpoint a step", dfx.RecursiveCheckpointAdjoint(checkpoints=STEPS)),
+            ("few checkpoints", dfx.RecursiveCheckpointAdjoint()),
+        ):
+            ours_s, ours = compile_seconds(gradient(with_smdpx(adjoint), static), params, windows)
+            row = {"what": "value and gradient of 32 steps", "adjoint": name, "batch": batch}
+            rounds = 5 if adjoint is None else 2
+            row |= paired(lambda: ours(params, windows), lambda: theirs(params, windows), rounds=rounds)  # noqa: B023
+            yield row | {"compile_ratio": ours_s / theirs_s, "MiB": mebibytes(ours), "scan, MiB": mebibytes(theirs)}
+    windows = make_windows(4, STEPS)
+    _, unrolled = compile_seconds(gradient(lambda n, w: loss_by_hand(n, w, unrolled=True), static), params, windows)
+    _, few = compile_seconds(gradient(with_smdpx(dfx.RecursiveCheckpointAdjoint()), static), params, windows)
+    row = {
+        "what": "memory of 32 steps, batch 4, MiB",
+        "unrolled": mebibytes(unrolled),
+        "few checkpoints": mebibytes(few),
+    }
+    yield row | {"ratio": mebibytes(few) / mebibytes(unrolled)}
+
+
+def tiling_rows(net, tiled):
+    windows = make_windows(4, 2)
+    compiled = []
+    for one in (tiled, net):
+        params, static = split(one)
+        compiled.append((compile_seconds(gradient(with_smdpx(), static), params, windows)[1], params))
+    (a, pa), (b, pb) = compiled
+    timing = paired(lambda: a(pa, windows), lambda: b(pb, windows), rounds=5)
+    yield {"what": "tiled ÷ periodic", "of": "gradient of 2 steps, batch 4", **timing}
+    x = jr.normal(jr.key(1), (50, N, N))
+    a, b = (jax.jit(lambda x, one=one: jax.vmap(one, (None, 0))(0.1, x)) for one in (tiled, net))
+    timing = paired(lambda: a(x), lambda: b(x), rounds=5)
+    yield {"what": "tiled ÷ periodic", "of": "forward pass, batch 50", **timing}
+
+
+def sampling_row(net):
+    cases, ts = jr.normal(jr.key(2), (500, N, N)), np.linspace(T, 0.0, STEPS + 1)
+    equation = -P + 2 * sx.Score(net, g) + g
+
+    @jax.jit
+    def by_hand(x, key):
+        def step(x, inputs):
+            t, key = inputs
+            return step_by_hand(net, x, jnp.full(len(x), t)) + G * DT**0.5 * jr.normal(key, x.shape), None
+
+        return jax.lax.scan(step, x, (jnp.asarray(ts[:-1], x.dtype), jr.split(key, STEPS)))[0]
+
+    end = dfx.SaveAt(t1=True)
+    timing = paired(
+        lambda: sx.solve(equation, cases, ts, key=jr.key(3), saveat=end), lambda: by_hand(cases, jr.key(3)), rounds=3
+    )
+    flops = STEPS * len(cases) * forward_flops(net)
+    return {"what": "500 cases × 32 steps", **timing, "GFLOP/s": flops / timing["ours_s"] / 1e9}
+
+
+def forward_flops(net):
+    """Multiplications and additions of the convolutions, counted from the weights: two for each weight and cell."""
+    kernels = [leaf for leaf in jax.tree.leaves(net) if getattr(leaf, "ndim", 0) == 4]
+    return 2 * N**2 * sum(leaf.size for leaf in kernels)
+
+
+def speed_rows(net):
+    """The matrix product's best, and what the network's parts reach of it."""
+    n = 2048
+    a = jr.normal(jr.key(4), (n, n))
+    yield {
+        "what": "GFLOP/s",
+        "of": f"matrix product, {n} × {n}",
+        "GFLOP/s": 2 * n**3 / best(jax.jit(jnp.dot), a, a) / 1e9,
+    }
+    x, w = jr.normal(jr.key(5), (50, 32, N, N)), jr.normal(jr.key(6), (32, 32, 4, 4))
+    for layout in ("NCHW", "NHWC"):
+        y = x if layout == "NCHW" else jnp.moveaxis(x, 1, -1)
+        conv = jax.jit(
+            lambda y, w, d=layout: jax.lax.conv_general_dilated(y, w, (1, 1), "SAME", dimension_numbers=(d, "OIHW", d))
+        )
+        flops = 2 * 50 * N**2 * w.size
+        yield {
+            "what": "GFLOP/s",
+            "of": f"one 4×4 convolution of 32 channels, batch 50, {layout}",
+            "GFLOP/s": flops / best(conv, y, w) / 1e9,
+        }
+        pull = jax.jit(lambda y, w, c, conv=conv: jax.vjp(conv, y, w)[1](c)[1])
+        yield {"what": "GFLOP/s", "of": f"its weight gradient, {layout}", "GFLOP/s": flops / best(pull, y, w, y) / 1e9}
+    fields = jr.normal(jr.key(7), (50, N, N))
+    forward = jax.jit(lambda x: jax.vmap(net, (None, 0))(0.1, x))
+    yield {
+        "what": "GFLOP/s",
+        "of": "the network, batch 50",
+        "GFLOP/s": 50 * forward_flops(net) / best(forward, fields) / 1e9,
+    }
+    physics = jax.jit(jax.vmap(lambda x: heat.step(x, DT)))
+    noise = jax.jit(lambda key: jr.normal(key, fields.shape))
+    whole = best(forward, fields)
+    for name, part in (("physics", best(physics, fields)), ("noise", best(noise, jr.key(8)))):
+        yield {"what": "time beside a forward pass", "of": name, "share": part / whole}
+
+
+def best(f, *arguments, times=5):
+    jax.block_until_ready(f(*arguments))
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        jax.block_until_ready(f(*arguments))
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def main():
+    net = sx.nn.ResNet(N, key=jr.key(9))
+    tiled = sx.nn.Tiled(sx.nn.ResNet(2 * N, boundary="zero", key=jr.key(9)), N // 2)
+    rows = []
+    for part in (speed_rows(net), tiling_rows(net, tiled), window_rows(net), [sampling_row(net)]):
+        for row in part:
+            print(row, flush=True)
+            rows.append(row)
+    record("heat", "python benchmarks/heat.py", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Training of the heat problem's scores: seeds side by side on one device, or each over all devices."""
+
+import pathlib
+import time
+
+import equinox as eqx
+import jax
+import jax.random as jr
+from _heat_presets import Preset
+from _heat_problem import TS, Scheme, fields, g
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import smdpx as sx
+
+
+def data(preset: Preset, scheme: Scheme, key: jax.Array) -> sx.FreshPaths:
+    """A seed's initial fields, simulated anew for every update, on random times."""
+    return sx.FreshPaths(scheme.P + g, fields(preset.trajectories, key), windows=preset.windows, solver=scheme.solver)
+
+
+def train(
+    preset: Preset,
+    scheme: Scheme,
+    curriculum: list[sx.Stage],
+    checkpoints: pathlib.Path,
+    starts: list[sx.Score] | None = None,
+) -> tuple[list[sx.Score], float]:
+    """One score a seed, each on fields of its own, and the seconds of training that each took."""
+
+    def one(key: jax.Array, start: sx.Score | None, **options: object) -> sx.Score:
+        key_data, key_net, key_fit = jr.split(key, 3)
+        s = sx.Score(preset.network(key_net), g) if start is None else start
+        loss = sx.WindowLoss(solver=scheme.solver)
+        return sx.fit(
+            -scheme.P + 2 * s, data(preset, scheme, key_data), TS, key=key_fit, loss=loss, curriculum=curriculum,
+            optimizer=preset.optimizer, **options,
+        )  # fmt: skip
+
+    keys = jr.split(jr.key(0), preset.seeds)
+    began = time.perf_counter()
+    if preset.resumable:
+        mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(AxisType.Auto,))
+        sharding = NamedSharding(mesh, PartitionSpec("batch"))
+        name = f"{scheme.name.replace(' ', '_')}-{curriculum[-1].window}"
+        scores = [
+            one(
+                key,
+                None if starts is None else starts[i],
+                sharding=sharding,
+                checkpoint=checkpoints / f"{name}-{i}.eqx",
+            )
+            for i, key in enumerate(keys)
+        ]
+    else:  # all seeds side by side in one program
+        many = None if starts is None else stack(starts)
+        scores = unstack(jax.block_until_ready(eqx.filter_jit(eqx.filter_vmap(one))(keys, many)), preset.seeds)
+    return scores, (time.perf_counter() - began) / preset.seeds
+
+
+def stack(scores: list[sx.Score]) -> sx.Score:
+    """Scores of one kind as one, the seeds in front of every array."""
+    arrays, rest = zip(*(eqx.partition(s, eqx.is_array) for s in scores), strict=True)
+    return eqx.combine(jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *arrays), rest[0])
+
+
+def unstack(scores: sx.Score, count: int) -> list[sx.Score]:
+    """The scores of `stack`."""
+    arrays, rest = eqx.partition(scores, eqx.is_array)
+    return [eqx.combine(jax.tree.map(lambda leaf, i=i: leaf[i], arrays), rest) for i in range(count)]
