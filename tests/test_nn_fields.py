@@ -1,7 +1,6 @@
-"""Networks of square fields: sizes, symmetries, the published arrays, archives, dropout, precision."""
+"""Networks of square fields: sizes, symmetries, dropout, precision."""
 
 import functools
-import pathlib
 
 import equinox as eqx
 import jax
@@ -12,13 +11,11 @@ import numpy as np
 import pytest
 from jax import lax
 
-from smdpx.nn import FNO, MLP, ResNet, Tiled, UNet, load_arrays, save_arrays
+from smdpx.nn import FNO, MLP, ResNet, Tiled, UNet
 from smdpx.nn._conv import conv_up
-from smdpx.nn._fno import spectral_conv
 from tests._problems import as_users_run as as_users_run
 
 KEY = jr.key(0)
-REFERENCE = pathlib.Path(__file__).parent.parent.parent / "shared/reference"
 
 
 @functools.cache
@@ -224,25 +221,6 @@ def test_resnet_starts_small_at_any_depth():
     assert 1e-3 < size < 2.0
 
 
-# The published arrays
-
-
-reference = pytest.mark.skipif(
-    not (REFERENCE / "heat_resnet_weights.npz").exists(),
-    reason="needs the published weights and their outputs in ../shared/reference, which are not part of the repository",
-)
-
-
-@reference
-def test_parity_with_the_published_network():
-    inner = ResNet(64, boundary="zero", bypass_middle=True, key=KEY)
-    net = Tiled(load_arrays(inner, REFERENCE / "heat_resnet_weights.npz"), 16)
-    with np.load(REFERENCE / "heat_trajectories.npz") as stored:
-        for t, state, output in ((0.2, "xT", "net_at_xT"), (0.00625, "x0", "net_at_x0")):
-            ours = batch(net, jnp.array(t), jnp.asarray(stored[state]))
-            assert np.abs(ours - stored[output]).max() < 1e-4 * np.abs(stored[output]).max()
-
-
 # Tiled
 
 
@@ -323,132 +301,6 @@ def test_unet_dropout_drops_whole_channels_and_keeps_their_mean():
 def test_unet_refuses_args_that_are_no_key(args):
     with pytest.raises(TypeError, match=r"`args` must be one JAX key.*got .*jax.random.key\(0\)"):
         small("unet", dropout=0.1)(0.1, fields(1)[0], args)
-
-
-# FNO
-
-
-def wave(n):
-    """A function on the square with waves of at most 3 periods, at the points of an n x n grid."""
-    a = 2 * jnp.pi * jnp.arange(n, dtype=float) / n
-    return jnp.cos(a)[:, None] * jnp.sin(2 * a)[None, :] + 0.5 * jnp.cos(3 * a + 1)[None, :]
-
-
-def test_fno_spectral_convolution_is_an_operator_on_functions():
-    layer = small("fno").arrays["layer1"]
-
-    def act(n):
-        channels = jnp.stack([wave(n) ** power for power in range(4)])
-        return spectral_conv(channels, layer["plus"], layer["minus"])
-
-    coarse, fine = quick_jit(lambda: (act(32), act(64)))()
-    assert np.std(coarse) > 0.1
-    assert np.allclose(fine[:, ::2, ::2], coarse, atol=1e-5)
-
-
-def test_fno_spectral_convolution_commutes_with_translations():
-    layer = small("fno").arrays["layer1"]
-    h = fields(4, 10)
-    act = quick_jit(lambda h: spectral_conv(h, layer["plus"], layer["minus"]))
-    assert np.allclose(act(np.roll(h, (3, 4), (1, 2))), np.roll(act(h), (3, 4), (1, 2)), atol=1e-5)
-
-
-def test_fno_spectral_convolution_is_the_product_in_fourier_space():
-    """One mode at a time: exp(i k·r) of channel 0 gets the entry of k as its factor."""
-    layer, n = small("fno").arrays["layer1"], 8
-    place = np.arange(n) / n
-    for kx, ky in ((0, 1), (2, 1), (-1, 2), (-3, 1)):
-        phase = np.exp(2j * np.pi * (kx * place[:, None] + ky * place[None, :]))
-        factors = np.asarray(layer["plus"] if kx >= 0 else layer["minus"])[0, :, kx, ky]
-        expected = np.real(factors[:, None, None] * phase)
-        h = jnp.zeros((4, n, n)).at[0].set(np.real(phase))
-        assert np.allclose(spectral_conv(h, layer["plus"], layer["minus"]), expected, atol=1e-5)
-
-
-def test_fno_is_the_same_at_every_size_but_for_aliasing():
-    # Its grid channels jump at the square's border, which no size resolves.
-    weight = small("fno").arrays["lift"]["w"].at[:, 1:].set(0)
-    net = eqx.tree_at(lambda net: net.arrays["lift"]["w"], small("fno"), weight)
-    coarse, fine = (apply(net, 0.0, wave(n)) for n in (32, 64))
-    assert np.std(coarse) > 0.01
-    assert np.allclose(fine[::2, ::2], coarse, atol=1e-4)
-
-
-def test_fno_wants_two_cells_a_mode():
-    net = eqx.filter_eval_shape(lambda: FNO(4, 2, key=KEY))
-    assert eqx.filter_eval_shape(lambda net, x: net(0.0, x), net, jnp.zeros((8, 8))).shape == (8, 8)
-    with pytest.raises(ValueError, match=r"at least 2 modes = 8 cells a side, got 7.*FNO\(modes=3\)"):
-        eqx.filter_eval_shape(lambda net, x: net(0.0, x), net, jnp.zeros((7, 7)))
-
-
-# Archives
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_saved_arrays_are_loaded_into_a_network_with_other_weights(kind, tmp_path):
-    net = small(kind)
-    save_arrays(net, tmp_path / "arrays.any")
-    other = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) + 1), net)
-    again = load_arrays(other, tmp_path / "arrays.any")
-    assert eqx.tree_equal(again, net)
-    assert not eqx.tree_equal(other, net)
-
-
-def test_archives_names_are_places(tmp_path):
-    save_arrays(small("resnet"), tmp_path / "net.npz")
-    with np.load(tmp_path / "net.npz") as stored:
-        assert {"enc/in/w", "enc/out/b", "dec/block1/conv2/b", "dec/out/w"} < set(stored.files)
-
-
-def test_loading_keeps_the_networks_precision(tmp_path):
-    with jax.enable_x64(True):
-        wide = {"w": jnp.arange(3, dtype="float64") / 3, "spectrum": jnp.ones(2, "complex128")}
-        save_arrays(wide, tmp_path / "net.npz")
-        net = {"w": jnp.zeros(3, "float32"), "spectrum": jnp.zeros(2, "complex64")}
-        again = load_arrays(net, str(tmp_path / "net.npz"))
-    assert (again["w"].dtype, again["spectrum"].dtype) == ("float32", "complex64")
-    assert np.array_equal(again["w"], wide["w"].astype("float32"))
-
-
-def test_half_precision_goes_through_an_archive(tmp_path):
-    net = {"w": jnp.arange(3, dtype=jnp.bfloat16)}
-    save_arrays(net, tmp_path / "net.npz")
-    assert eqx.tree_equal(load_arrays(net, tmp_path / "net.npz"), net)
-
-
-@pytest.mark.parametrize(
-    ("stored", "message"),
-    [
-        ({"w": jnp.zeros(3)}, r"`b` \(2,\) is missing"),
-        ({"w": jnp.zeros(3), "b": jnp.zeros(2), "c": jnp.zeros(4)}, r"`c` \(4,\) is left over"),
-        ({"w": jnp.zeros((3, 1)), "b": jnp.zeros(2)}, r"`w` is \(3, 1\) in the file, the network's \(3,\)"),
-        (
-            {"w": jnp.zeros(3), "b": jnp.zeros(2, "complex64")},
-            r"`b` is complex \(2,\) in the file, the network's \(2,\)",
-        ),
-        ({f"x{i}": jnp.zeros(1) for i in range(7)}, "and 4 more. Build the network with the options"),
-    ],
-)
-def test_arrays_of_another_architecture_are_named(stored, message, tmp_path):
-    save_arrays(stored, tmp_path / "net.npz")
-    with pytest.raises(ValueError, match=message):
-        load_arrays({"w": jnp.ones(3), "b": jnp.ones(2)}, tmp_path / "net.npz")
-
-
-def test_another_width_is_another_architecture(tmp_path):
-    net = small("resnet")
-    save_arrays(eqx.tree_at(lambda net: net.enc["in"]["w"], net, np.zeros((6, 2, 4, 4))), tmp_path / "net.npz")
-    with pytest.raises(ValueError, match=r"`enc/in/w` is \(6, 2, 4, 4\) in the file, the network's \(4, 2, 4, 4\)"):
-        load_arrays(net, tmp_path / "net.npz")
-
-
-def test_a_file_that_is_no_archive(tmp_path):
-    np.save(tmp_path / "one.npy", np.zeros(3))
-    (tmp_path / "text.npz").write_text("no archive")
-    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut")
-    for name in ("one.npy", "text.npz", "cut.npz"):
-        with pytest.raises(ValueError, match=f"{name}` is no .npz archive.*save_arrays"):
-            load_arrays({"w": jnp.ones(3)}, tmp_path / name)
 
 
 # Errors

@@ -84,7 +84,7 @@ class FNO(eqx.Module):
             TypeError: ``x`` has another precision than the weights.
         """
         del t, args
-        x = as_field(x, None, self.arrays["lift"]["w"].dtype, "")
+        x = as_field(x, None, self.arrays["lift"]["w"].dtype, f"Any n >= {2 * self.modes} will do")
         n = x.shape[0]
         if n < 2 * self.modes:
             raise ValueError(

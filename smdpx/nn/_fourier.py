@@ -6,6 +6,8 @@ The score of any stationary, isotropic Gaussian process on a periodic square has
 variance of mode k, 1/v_k(t), for the filter.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -94,7 +96,7 @@ class FourierFilter(eqx.Module):
         _, index = _wavenumbers(self.n)
         nodes, dtype = self.values.shape[0], self.values.dtype
         t = jnp.clip(jnp.asarray(t, dtype), 0, self.t_max)
-        u = jnp.log1p(t / self.t_min) * ((nodes - 1) / np.log1p(self.t_max / self.t_min))
+        u = jnp.log1p(t / self.t_min) * ((nodes - 1) / math.log1p(self.t_max / self.t_min))
         # The weights of all nodes, two of which are not 0: over a batch a product of matrices, not a gather.
         hats = jnp.maximum(1 - jnp.abs(u - jnp.arange(nodes, dtype=dtype)), 0)
         return Fourier(-self.scale * jnp.sinh(hats @ self.values)[index])

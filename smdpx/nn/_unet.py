@@ -28,8 +28,9 @@ class UNet(eqx.Module):
 
     Fields have zeros beyond their border. For periodic fields of 32x32, `Tiled(UNet(64, key=key), 16)` pads as the
     published network does, which lets its seven levels go down to a single cell. The published one has no activation
-    but the maxima; this one has a LeakyReLU (slope .01) after each convolution, with no effect on the 706,035
-    parameters. Of the last layer's three channels only the first is used, so too in the published one.
+    but the maxima, and no dropout at its coarsest level; this one has a LeakyReLU (slope .01) and dropout after each
+    convolution but the last, with no effect on the 706,035 parameters. Of the last layer's three channels only the
+    first is used, so too in the published one.
 
     Args:
         shape: of one field, n or (n, n); n is a multiple of 2^(levels - 1).
