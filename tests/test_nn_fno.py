@@ -9,11 +9,9 @@ import pytest
 from smdpx.nn import FNO
 from smdpx.nn._fno import spectral_conv
 from tests._problems import as_users_run as as_users_run
+from tests.test_nn_fields import apply, fields, quick_jit, small
 
 KEY = jr.key(0)
-
-
-from tests.test_nn_fields import apply, fields, small
 
 
 def wave(n):
