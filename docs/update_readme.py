@@ -1,4 +1,4 @@
-"""Write the toy problem's table into the README, from the record of its run.
+"""Write the examples' tables into the README, from the records of their runs.
 
 python docs/update_readme.py
 """
@@ -11,15 +11,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import records
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- toy table: begin -->", "<!-- end -->"
+END = "<!-- end -->"
 
 
 def updated(readme: str) -> str:
-    """The README with the table of the record that is there now."""
-    block = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    if len(block.findall(readme)) != 1:
-        raise ValueError(f"README.md needs one {BEGIN} ... {END}.")
-    return block.sub(lambda _: f"{BEGIN}\n\n{records.toy_table()}\n\n{END}", readme)
+    """The README with the tables of the records that are there now."""
+    for name, table in (("toy", records.toy_table), ("heat", records.heat_table)):
+        begin = f"<!-- {name} table: begin -->"
+        block = re.compile(f"{re.escape(begin)}.*?{re.escape(END)}", re.DOTALL)
+        if len(block.findall(readme)) != 1:
+            raise ValueError(f"README.md needs one {begin} ... {END}.")
+        readme = block.sub(lambda _: f"{begin}\n\n{table()}\n\n{END}", readme)  # noqa: B023
+    return readme
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from _heat_problem import EXACT, MIRRORED, STEPS, TS, G, N, Scheme, T, cases, fi
 import smdpx as sx
 
 Row = dict[str, Any]
-STILL = Scheme("no physics", sx.Drift(lambda t, x, args: jnp.zeros_like(x), "0"), MIRRORED.solver)
+STILL = Scheme("no physics", sx.Drift(lambda t, x, args: jnp.zeros_like(x), "0"), MIRRORED.solver, 1.0)
 
 
 def classical(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> list[Row]:

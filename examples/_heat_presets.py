@@ -50,7 +50,7 @@ class Preset:
 
 def fourier_filter(key: jax.Array) -> eqx.Module:
     """The score of a stationary Gaussian field: a number for each wavenumber and time. Starts at zero: no key."""
-    return sx.nn.FourierFilter(N, t_max=T, t_min=T / STEPS / 4, scale=1 / (G**2 * T))
+    return sx.nn.FourierFilter(N, t_max=T, t_min=T / STEPS**2, nodes=32, scale=1 / (G**2 * T))
 
 
 def resnet(key: jax.Array) -> eqx.Module:
@@ -88,7 +88,7 @@ PRESETS = {
         3, 4, (4, 4)),
     "cpu": Preset(
         3, 2500, 1000, 64, 32, fourier_filter, [sx.Stage(2, 4000, 5e-2, batch=256)], fast_adam, equal_work(200_000),
-        _SIZES, 1500, 16, _LEVELS,
+        _SIZES, 600, 16, _LEVELS,
     ),
     "paper": Preset(
         3, 2500, 1000, 64, 1, resnet, paper_curriculum(2500 // 16), optax.adam, equal_work(2_000_000), _SIZES,

@@ -11,7 +11,7 @@ import jax.random as jr
 import numpy as np
 from _heat_evaluate import exact_limits, three_inferences
 from _heat_presets import Preset
-from _heat_problem import EXPONENTIAL, INFERENCES, MIRRORED, PRIOR, STEPS, TS, N, Scheme, T, cases, figures
+from _heat_problem import EXPONENTIAL, INFERENCES, MIRRORED, PRIOR, STEPS, TS, N, Scheme, T, cases, figures, g
 from _heat_train import train
 
 import smdpx as sx
@@ -40,11 +40,11 @@ def shifts(s: sx.Score, count: int) -> list[Row]:
     def answers(alpha: jax.Array, noise: jax.Array) -> Any:
         P, noise_g = sx.Drift(sx.physics.Heat(N, alpha)), sx.Diffusion(noise)
         step = sx.Drift.from_step(sx.physics.Heat(N, alpha).step, reverse=sx.mirror)
-        score = sx.Score(s.net, noise_g)
+        ts, score = EXPONENTIAL.grid(), sx.Score(s.net, g)  # the learned drift ½g²s as it was trained
         x0 = sx.data.gaussian_random_fields(count, N, key=jr.key(5))
         xT = sx.solve(step + noise_g, x0, TS, key=jr.key(6))[:, -1]
-        sample = sx.solve(-P + 2 * score + noise_g, xT, TS[::-1], key=jr.key(7), solver=EXPONENTIAL.solver)[:, -1]
-        mean = sx.solve(-P + 2 * score, xT, TS[::-1], solver=EXPONENTIAL.solver)[:, -1]
+        sample = sx.solve(-P + 2 * score + noise_g, xT, ts[::-1], key=jr.key(7), solver=EXPONENTIAL.solver)[:, -1]
+        mean = sx.solve(-P + 2 * score, xT, ts[::-1], solver=EXPONENTIAL.solver)[:, -1]
         rates = jnp.asarray(alpha) * sx.exact.LinearGaussianField(PRIOR, g=0.1).rates
         exact = sx.exact.LinearGaussianField(PRIOR, rates, g=noise, dt=T / STEPS)
         keys = jr.split(jr.key(8), count)
@@ -58,8 +58,8 @@ def shifts(s: sx.Score, count: int) -> list[Row]:
 
     rows = []
     for values in (
-        {"alpha": np.array([0.25, 0.5, 0.75, 1.0, 1.5, 2.0]), "noise": np.array([0.1])},
-        {"alpha": np.array([1.0]), "noise": np.array([0.025, 0.05, 0.1, 0.2, 0.4])},
+        {"alpha": np.array([0.25, 0.5, 0.75, 1.0, 1.25, 1.5]), "noise": np.array([0.1])},
+        {"alpha": np.array([1.0]), "noise": np.array([0.05, 0.07, 0.1, 0.14, 0.2])},
     ):
         results = jax.tree.map(lambda leaf: np.asarray(leaf, float).ravel().tolist(), sx.sweep(answers, **values))
         rows.append({**{name: value.tolist() for name, value in values.items()}, **results})
@@ -70,7 +70,7 @@ def solvers(mirrored: sx.Score, exponential: sx.Score, count: int) -> list[Row]:
     """One trained score, other solvers and other numbers of steps."""
     x0, xT = cases(count, jr.key(9))
     adaptive = dfx.PIDController(rtol=1e-4, atol=1e-6)
-    rates = Scheme("rates", EXPONENTIAL.P, dfx.Euler())
+    rates = Scheme("rates", EXPONENTIAL.P, dfx.Euler(), 1.0)
     runs: list[tuple[str, Scheme, sx.Score, Any, tuple[int, ...], Any]] = [
         (
             "Euler, mirrored step; score trained on 32 steps of it",
@@ -91,13 +91,13 @@ def solvers(mirrored: sx.Score, exponential: sx.Score, count: int) -> list[Row]:
         for n in steps:
             found = {}
             for inference, equation in INFERENCES.items():
-                found[inference] = _figures(equation(scheme.P, s), x0, xT, n, solver, controller)
+                found[inference] = _figures(equation(scheme.P, s), x0, xT, scheme.grid(n), solver, controller)
             rows.append({"solver": name, "steps": n if controller is None else "adaptive", **found})
             print(rows[-1], flush=True)
     return rows
 
 
-def _figures(equation: Any, x0: jax.Array, xT: jax.Array, n: int, solver: Any, controller: Any) -> Any:
+def _figures(equation: Any, x0: jax.Array, xT: jax.Array, ts: np.ndarray, solver: Any, controller: Any) -> Any:
     """The three figures, or None where the solver does not take this equation or its answer is not finite."""
     noisy = isinstance(equation, sx.SDE)
     if (noisy and (controller is not None or isinstance(solver, dfx.Heun))) or (
@@ -108,7 +108,7 @@ def _figures(equation: Any, x0: jax.Array, xT: jax.Array, n: int, solver: Any, c
         # Other steps than those that were trained are the point here.
         warnings.filterwarnings("ignore", message=".*was trained on steps of")
         x = sx.solve(
-            equation, xT, np.linspace(T, 0.0, n + 1), solver=solver, stepsize_controller=controller,
+            equation, xT, ts[::-1], solver=solver, stepsize_controller=controller,
             key=jr.key(10) if noisy else None, saveat=None if controller is not None else dfx.SaveAt(t1=True),
         )[:, -1]  # fmt: skip
     return figures(x, x0, xT) if bool(jnp.isfinite(x).all()) and float(jnp.abs(x).max()) < 1e6 else "diverged"

@@ -1,13 +1,15 @@
 """Training of the heat problem's scores: seeds side by side on one device, or each over all devices."""
 
+import dataclasses
 import pathlib
 import time
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 from _heat_presets import Preset
-from _heat_problem import TS, Scheme, fields, g
+from _heat_problem import Scheme, fields, g
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import smdpx as sx
@@ -30,18 +32,28 @@ def train(
     def one(key: jax.Array, start: sx.Score | None, **options: object) -> sx.Score:
         key_data, key_net, key_fit = jr.split(key, 3)
         s = sx.Score(preset.network(key_net), g) if start is None else start
-        loss = sx.WindowLoss(solver=scheme.solver)
+        loss = sx.WindowLoss(solver=scheme.solver, adjoint=sx.ScanAdjoint())
         return sx.fit(
-            -scheme.P + 2 * s, data(preset, scheme, key_data), TS, key=key_fit, loss=loss, curriculum=curriculum,
+            -scheme.P + 2 * s,
+            data(preset, scheme, key_data),
+            scheme.grid(), key=key_fit, loss=loss, curriculum=curriculum,
             optimizer=preset.optimizer, **options,
         )  # fmt: skip
 
     keys = jr.split(jr.key(0), preset.seeds)
+    name = f"{scheme.name.replace(' ', '_')}-{curriculum[-1].window}"
+    finished = checkpoints / f"{name}.eqx"
+    if starts is None and finished.exists():  # trained by an earlier part
+        with finished.open("rb") as file:
+            seconds = float(eqx.tree_deserialise_leaves(file, jnp.zeros(())))
+            like = stack([dataclasses.replace(sx.Score(preset.network(key), g), steps=(0.0, 0.0)) for key in keys])
+            steps = tuple(float(step) for step in eqx.tree_deserialise_leaves(file, jnp.zeros(2)))
+            trained = eqx.tree_deserialise_leaves(file, like)
+        return [dataclasses.replace(s, steps=steps) for s in unstack(trained, preset.seeds)], seconds
     began = time.perf_counter()
     if preset.resumable:
         mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(AxisType.Auto,))
         sharding = NamedSharding(mesh, PartitionSpec("batch"))
-        name = f"{scheme.name.replace(' ', '_')}-{curriculum[-1].window}"
         scores = [
             one(
                 key,
@@ -54,13 +66,20 @@ def train(
     else:  # all seeds side by side in one program
         many = None if starts is None else stack(starts)
         scores = unstack(jax.block_until_ready(eqx.filter_jit(eqx.filter_vmap(one))(keys, many)), preset.seeds)
-    return scores, (time.perf_counter() - began) / preset.seeds
+    seconds = (time.perf_counter() - began) / preset.seeds
+    if starts is None:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        with finished.open("wb") as file:
+            eqx.tree_serialise_leaves(file, jnp.asarray(seconds))
+            eqx.tree_serialise_leaves(file, jnp.asarray(scores[0].steps))
+            eqx.tree_serialise_leaves(file, stack(scores))
+    return scores, seconds
 
 
 def stack(scores: list[sx.Score]) -> sx.Score:
     """Scores of one kind as one, the seeds in front of every array."""
     arrays, rest = zip(*(eqx.partition(s, eqx.is_array) for s in scores), strict=True)
-    return eqx.combine(jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *arrays), rest[0])
+    return eqx.combine(jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays), rest[0])
 
 
 def unstack(scores: sx.Score, count: int) -> list[sx.Score]:

@@ -77,7 +77,9 @@ def test_weights_weigh_the_steps_from_where_the_unroll_starts():
 
 
 @pytest.mark.parametrize(
-    "adjoint", [dfx.RecursiveCheckpointAdjoint(checkpoints=2), dfx.DirectAdjoint()], ids=["few checkpoints", "direct"]
+    "adjoint",
+    [dfx.RecursiveCheckpointAdjoint(checkpoints=2), dfx.DirectAdjoint(), sx.ScanAdjoint()],
+    ids=["few checkpoints", "direct", "scan"],
 )
 def test_the_adjoint_changes_no_gradient(adjoint):
     w = windows(5)
