@@ -41,13 +41,16 @@ _CAPTIONS = {
     "score_fields": "The learned scores and the exact one over (t, x), above for the whole range, below from t = 1 on; "
     "blank where no data go. (Figures 8 and 9 of the paper.)",
     "ou": "The scores learned by one-step and by two-way training, and the closed form. (Figure 10 of the paper.)",
-    "gallery": "Starts, ends and answers of three test cases: exact, and learned with the exponential scheme, each equation with one score. "
-    "(Figure 3 of the paper.)",
-    "posterior_fields": "Samples of one posterior, their mean and their standard deviation: learned above, exact below. (Figures 12 and 13 of the paper.)",
-    "inferences": "Spread over skill by wavenumber; coverage of credible regions; ranks of the truth among the samples; slope of the learned on the exact "
-    "score. One curve a seed; grey: ±5 %.",
-    "windows": "Reconstruction error after training on windows of S_max states, one curve a seed. (Figure 4 of the paper.)",
-    "shifts": "Test-time shifts of the conductivity and of the noise; grey: where the score was trained. (Figure 11 of the paper.)",
+    "gallery": "Starts, ends and answers of three test cases: exact, and learned with the exponential scheme, each "
+    "equation with one score. (Figure 3 of the paper.)",
+    "posterior_fields": "Samples of one posterior, their mean and their standard deviation: learned above, exact "
+    "below. (Figures 12 and 13 of the paper.)",
+    "inferences": "Spread over skill by wavenumber; coverage of credible regions; ranks of the truth among the samples; "
+    "slope of the learned on the exact score. One curve a seed; grey: ±5 %.",
+    "windows": "Reconstruction error after training on windows of S_max states, one curve a seed. (Figure 4 of the "
+    "paper.)",
+    "shifts": "Test-time shifts of the conductivity and of the noise; grey: where the score was trained. (Figure 11 of "
+    "the paper.)",
     "solvers": "Distance to the truth by solver and steps; grey: the steps of the training.",
     "posterior": "The probability that the start was +1, given the end state: samples of the reverse-time SDE, one "
     "curve a seed, against the exact probability.",

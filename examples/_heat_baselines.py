@@ -44,7 +44,7 @@ def smoother_by_mode(x0: jax.Array, xT: jax.Array, observed: jax.Array, n: int, 
     start, end, seen = modes(x0), modes(xT), modes(observed)
     # A mode without variance (the mean at t = 0, imaginary parts of real modes) has nothing to be found.
     end = end + 1e-6 * jr.normal(key, end.shape)
-    smooth = lambda *arrays: sx.ensemble_smoother(*arrays[:3], n, key=arrays[3])  # noqa: E731
+    smooth = lambda start, end, seen, key: sx.ensemble_smoother(start, end, seen, n, key=key)  # noqa: E731
     found = jax.vmap(smooth)(start, end, seen, jr.split(key, len(start)))[..., 0]
     real, imaginary = jnp.moveaxis(found.reshape(2, -1, len(observed), n), 1, -1)
     return jnp.fft.irfft2((real + 1j * imaginary).reshape(len(observed), n, N, N // 2 + 1), s=(N, N))
@@ -54,9 +54,9 @@ def networks(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> li
     """Networks trained from x_T to x₀, and a score trained with and without the physics: about equal work each."""
     rows = []
     keys = jr.split(key, 8)
-    shape = {"width": preset.width, "blocks": 3 if preset.width < 32 else 5}
+    blocks = 3 if preset.width < 32 else 5
     direct = {
-        "ResNet, supervised": sx.nn.ResNet(N, key=keys[0], **shape),
+        "ResNet, supervised": sx.nn.ResNet(N, preset.width, blocks, key=keys[0]),
         "FNO, supervised": sx.nn.FNO(key=keys[1]),
         "Bayesian UNet, supervised": sx.nn.Tiled(sx.nn.UNet(2 * N, preset.levels, dropout=0.1, key=keys[2]), N // 2),
     }
@@ -71,7 +71,7 @@ def networks(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> li
         print(rows[-1], flush=True)
     for name, scheme in (("score alone, no physics", STILL), ("physics and score", MIRRORED)):
         s, seconds = unrolled(
-            sx.nn.ResNet(N, out_scale=1 / (G * np.sqrt(T / STEPS)), key=keys[5], **shape), scheme, preset
+            sx.nn.ResNet(N, preset.width, blocks, out_scale=1 / (G * np.sqrt(T / STEPS)), key=keys[5]), scheme, preset
         )
         for inference in ("posterior mean", "posterior sample"):
             answer = infer(scheme, s, inference, xT, keys[6])
@@ -81,7 +81,7 @@ def networks(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> li
     return rows
 
 
-def unrolled(net: eqx.Module, scheme: Scheme, preset: Preset) -> tuple[sx.Score, float]:
+def unrolled(net: Any, scheme: Scheme, preset: Preset) -> tuple[sx.Score, float]:
     """A convolutional score trained on windows of 2 and then 5 states, with or without the physics."""
     began = time.perf_counter()
     paths = sx.FreshPaths(MIRRORED.P + g, fields(preset.trajectories, jr.key(3)), windows=4)

@@ -89,7 +89,7 @@ def _mean_distance(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean(rows)
 
 
-def score_by_wavenumber(s: sx.Score, key: jax.Array, count: int = 500) -> dict[str, list[float]]:
+def score_by_wavenumber(s: sx.Score, key: jax.Array, count: int = 500) -> dict[str, Any]:
     """Slope of the learned on the exact continuous-time score at each wavenumber: is what was learned the score?
 
     Over states of the process at eight times in [Δt, T].

@@ -66,6 +66,7 @@ def _samples(plt: Any, s: sx.Score) -> Any:
     learned = learned_samples(EXPONENTIAL, s, xT, 64, jr.key(204))[:, 0]
     exact = exact_samples(xT, 64, jr.key(205))[:, 0]
     figure, axes = plt.subplots(2, 9, figsize=(12, 3.1), layout="constrained")
+    deviation = None
     for row, (name, x, first) in zip(axes, (("learned", learned, x0[0]), ("exact", exact, xT[0])), strict=True):
         images = [first, *x[:6], jnp.mean(x, axis=0)]
         titles = ["true start" if name == "learned" else "observed end", *[f"{name} sample"] * 6, f"{name} mean"]
@@ -74,6 +75,7 @@ def _samples(plt: Any, s: sx.Score) -> Any:
             ax.set_title(title, fontsize=8)
         deviation = _image(row[-1], jnp.std(x, axis=0), cmap="viridis", limits=(0.0, 0.4))
         row[-1].set_title(f"{name} std", fontsize=8)
+    assert deviation is not None
     figure.colorbar(deviation, ax=axes[:, -1], shrink=0.7)
     return figure
 

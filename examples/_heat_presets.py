@@ -2,8 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
-import equinox as eqx
 import jax
 import optax
 from _heat_problem import STEPS, G, N, T
@@ -37,7 +37,7 @@ class Preset:
     cases: int
     draws: int
     windows: int
-    network: Callable[[jax.Array], eqx.Module]
+    network: Callable[[jax.Array], Any]
     curriculum: list[sx.Stage]
     optimizer: Callable[..., optax.GradientTransformation]
     stage: Callable[[int], sx.Stage]
@@ -48,12 +48,12 @@ class Preset:
     resumable: bool = False
 
 
-def fourier_filter(key: jax.Array) -> eqx.Module:
+def fourier_filter(key: jax.Array) -> sx.nn.FourierFilter:
     """The score of a stationary Gaussian field: a number for each wavenumber and time. Starts at zero: no key."""
     return sx.nn.FourierFilter(N, t_max=T, t_min=T / STEPS**2, nodes=32, scale=1 / (G**2 * T))
 
 
-def resnet(key: jax.Array) -> eqx.Module:
+def resnet(key: jax.Array) -> sx.nn.ResNet:
     """The paper's network, with periodic convolutions."""
     return sx.nn.ResNet(N, key=key)
 
@@ -87,7 +87,7 @@ PRESETS = {
     "smoke": Preset(2, 64, 8, 4, 32, fourier_filter, [sx.Stage(2, 150, 0.3, batch=64)], fast_adam, _SMALL, (2, 3),
         3, 4, (4, 4)),
     "cpu": Preset(
-        3, 2500, 1000, 64, 32, fourier_filter, [sx.Stage(2, 4000, 5e-2, batch=256)], fast_adam, equal_work(200_000),
+        3, 2500, 800, 64, 32, fourier_filter, [sx.Stage(2, 4000, 5e-2, batch=256)], fast_adam, equal_work(200_000),
         _SIZES, 600, 16, _LEVELS,
     ),
     "paper": Preset(

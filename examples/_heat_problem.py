@@ -72,7 +72,7 @@ def infer(scheme: Scheme, s: sx.Score, name: str, xT: jax.Array, key: jax.Array)
     return sx.maximum_likelihood(equation, xT, ts[::-1], solver=scheme.solver)
 
 
-def figures(x: jax.Array, x0: jax.Array, xT: jax.Array) -> dict[str, float]:
+def figures(x: Any, x0: Any, xT: Any) -> dict[str, float]:
     """The three figures of every table: each alone can be fooled. Infinite where an answer exploded."""
     if not np.max(np.abs(x)) < 1e12:
         return dict.fromkeys(("reconstruction", "distance", "spectral"), float("inf"))

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import time
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -29,7 +30,7 @@ def train(
 ) -> tuple[list[sx.Score], float]:
     """One score a seed, each on fields of its own, and the seconds of training that each took."""
 
-    def one(key: jax.Array, start: sx.Score | None, **options: object) -> sx.Score:
+    def one(key: jax.Array, start: sx.Score | None, **options: Any) -> sx.Score:
         key_data, key_net, key_fit = jr.split(key, 3)
         s = sx.Score(preset.network(key_net), g) if start is None else start
         loss = sx.WindowLoss(solver=scheme.solver, adjoint=sx.ScanAdjoint())

@@ -27,7 +27,7 @@ class ScanAdjoint(dfx.AbstractAdjoint):
     """
 
     def loop(self, *, throw: Any, passed_solver_state: Any, passed_controller_state: Any, **kwargs: Any) -> Any:
-        """diffrax's loop, run as a scan."""
+        """Diffrax's loop, run as a scan."""
         return self._loop(inner_while_loop=_refuse, outer_while_loop=_scan, **kwargs)
 
 

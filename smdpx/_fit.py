@@ -9,7 +9,6 @@ finite. Called under a JAX transformation it is one pure function of its arrays,
 
 import dataclasses
 import os
-import pathlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ import optax
 from jaxtyping import Array
 
 from . import _validate as validate
+from ._checkpoint import restore, save
 from ._drift import ReverseDrift, Score
 from ._equation import SDE, AbstractDrift
 from ._loss import AbstractLoss, WindowLoss, scores
@@ -190,7 +190,7 @@ def _fit_on_host(run: "_Run", curriculum: Any, data: Any, key: Key, args: Args, 
     total = sum(stage.updates for stage in curriculum)
     advance = eqx.filter_jit(run.advance)
     params = average = run.initial()
-    resumed, restored = _restore(checkpoint, run.begin(curriculum[0], params, average))
+    resumed, restored = restore(checkpoint, run.begin(curriculum[0], params, average))
     done = sum(stage.updates for stage in curriculum[:resumed])
     with progress_bar(total) as show:
         for index, stage in enumerate(curriculum[resumed:], start=resumed):
@@ -206,7 +206,7 @@ def _fit_on_host(run: "_Run", curriculum: Any, data: Any, key: Key, args: Args, 
                 if not bool(state.finite):
                     at, last = done + int(state.update), float(state.last)
                     raise FitDiverged(at, stage.window, last, run.trained(state.average))
-                _save(checkpoint, index, state)
+                save(checkpoint, index, state)
                 rate = updates / (time.perf_counter() - started)
                 report = Progress(done + stop, total, stage.window, mean, rate, run.trained(state.average))
                 show(report, None if callback is None else callback(report))
@@ -388,30 +388,3 @@ def _reports(start: int, stop: int, total: int) -> Iterator[int]:
     """Where to stop and report: every fiftieth of the whole training."""
     every = max(1, -(-total // 50))
     yield from (min(update + every, stop) for update in range(start, stop, every))
-
-
-def _restore(checkpoint: Any, like: _State) -> tuple[int, _State | None]:
-    """The stage that a checkpoint is in and its state; (0, None) where there is none."""
-    if checkpoint is None or not pathlib.Path(checkpoint).exists():
-        return 0, None
-    with pathlib.Path(checkpoint).open("rb") as file:
-        try:
-            return int(eqx.tree_deserialise_leaves(file, jnp.int32(0))), eqx.tree_deserialise_leaves(file, like)
-        except (RuntimeError, ValueError, EOFError) as error:
-            raise ValueError(
-                f"`checkpoint`: {str(checkpoint)!r} was written by another network or optimiser. "
-                "Delete it to start anew."
-            ) from error
-
-
-def _save(checkpoint: Any, stage: int, state: _State) -> None:
-    if checkpoint is None:
-        return
-    path = pathlib.Path(checkpoint)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and moved: a training that is stopped here leaves the last checkpoint whole.
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        eqx.tree_serialise_leaves(file, jnp.int32(stage))
-        eqx.tree_serialise_leaves(file, state)
-    partial.replace(path)

@@ -189,7 +189,8 @@ def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
             warnings.warn(
                 f"`{term.drift!r}` was trained on steps of {shortest:g} to {longest:g}, and `ts` has steps of "
                 f"{steps.min():g} to {steps.max():g}: a learned score repairs the scheme and the steps that it "
-                "was trained with. Take steps in that range, or train with `FreshPaths(..., jitter=True)` or on `ts` itself.",
+                "was trained with. Take steps in that range, or train with `FreshPaths(..., jitter=True)` or on "
+                "`ts` itself.",
                 stacklevel=4,
             )
 

@@ -40,7 +40,7 @@ def simulate(paths, ts, count, key=KEY, args=None):
 
 @eqx.filter_jit
 def draw_jitted(paths, ts, size, stride, batch, key):
-    return draw(paths, ts, None, size=size, stride=stride, batch=batch, key=key)
+    return draw(paths, ts, 0.2, size=size, stride=stride, batch=batch, key=key)
 
 
 def windows(paths, size=2, batch=8, stride=1, key=KEY):
@@ -126,7 +126,6 @@ def test_windows_are_pieces_of_trajectories_with_their_times(size, stride):
     w = windows(sx.FreshPaths(clock, jnp.zeros(1), jitter=False), size, 500, stride=stride)
     np.testing.assert_allclose(w.x, w.t, atol=1e-5)
     np.testing.assert_allclose(jnp.diff(w.t, axis=1), 0.2 * stride, rtol=1e-4)
-    assert w.step is None
     starts = np.round(np.asarray(w.t[:, 0]) / 0.2).astype(int)
     np.testing.assert_allclose(np.bincount(starts) / 500, 1 / (6 - (size - 1) * stride), atol=0.08)
 
@@ -135,6 +134,7 @@ def test_windows_of_one_trajectory_share_its_start_and_times():
     paths = sx.FreshPaths(clock, 10 * jnp.arange(1000.0), windows=4)
     w = windows(paths, size=6, batch=12)  # as long as the trajectory, so that equal windows are one trajectory
     assert w.x.shape == (12, 6)
+    assert w.step is None  # each step is as long as its times say
     same = [np.array_equal(w.t[i], w.t[j]) for i in range(12) for j in range(i)]
     assert sum(same) == 3 * 6  # three trajectories, each with six pairs among its four windows
     np.testing.assert_allclose(w.x - w.x[:, :1], w.t, atol=2e-3)

@@ -26,8 +26,8 @@ class GivenNoise(dfx.AbstractBrownianPath):
     levy_area: Any = eqx.field(static=True, default=dfx.BrownianIncrement)
 
     def evaluate(self, t0, t1=None, left=True, use_levy=False):
-        step = jnp.round(t0 / DT).astype(jnp.int32)
-        return jnp.sqrt(t1 - t0) * self.normals[step]
+        step = jnp.round(jnp.asarray(t0) / DT).astype(jnp.int32)
+        return jnp.sqrt(jnp.asarray(t1) - jnp.asarray(t0)) * self.normals[step]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_what_the_paper_calls_the_ode_is_minus_P_plus_s_in_its_units(published):
 def test_what_the_paper_calls_the_sde_is_minus_P_plus_2s_plus_g_without_noise_in_the_last_step(published):
     arrays, P, s = published
     normals = np.concatenate([arrays["sde_noise"], np.zeros_like(arrays["sde_noise"][:1])])
-    path = GivenNoise(jnp.asarray(normals))
+    path = GivenNoise(normals=jnp.asarray(normals))
     x = sx.solve(-P + 2 * s + s.g, jnp.asarray(arrays["xT"]), arrays["times"][::-1], brownian_path=path)
     assert relative(jnp.moveaxis(x, 1, 0), arrays["sde"]) < 1e-4
 
