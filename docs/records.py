@@ -45,7 +45,7 @@ _CAPTIONS = {
     "equation with one score. (Figure 3 of the paper.)",
     "posterior_fields": "Samples of one posterior, their mean and their standard deviation: learned above, exact "
     "below. (Figures 12 and 13 of the paper.)",
-    "inferences": "Spread over skill by wavenumber; coverage of credible regions; ranks of the truth among the samples; "
+    "inferences": "Spread over skill by wavenumber; coverage of credible regions; ranks of the truth among samples; "
     "slope of the learned on the exact score. One curve a seed; grey: ±5 %.",
     "windows": "Reconstruction error after training on windows of S_max states, one curve a seed. (Figure 4 of the "
     "paper.)",

@@ -104,7 +104,7 @@ def _calibration(plt: Any, rows: list[dict[str, Any]]) -> Any:
     axes[1].axhspan(-0.05, 0.05, color="0.9", zorder=0)
     axes[2].axhline(1, color="0.8", zorder=0)
     axes[3].axhline(1, color="black", linewidth=1)
-    axes[3].set(xlabel="wavenumber", ylabel="slope of the learned on the exact score", ylim=(-3, 3))
+    axes[3].set(xlabel="wavenumber", ylabel="slope on the exact score", ylim=(-3, 3))
     axes[0].set(xlabel="wavenumber", ylabel="spread / skill", ylim=(0.5, 1.2))
     axes[1].set(xlabel="credibility", ylabel="coverage - credibility (TARP)")
     axes[2].set(xlabel="rank of the truth", ylabel="frequency / uniform", ylim=(0.8, 1.2))
@@ -150,7 +150,7 @@ def _shifts(plt: Any, rows: list[dict[str, Any]]) -> Any:
 
 
 def _solvers(plt: Any, rows: list[dict[str, Any]]) -> Any:
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained", sharey=True)
     for i, solver in enumerate(dict.fromkeys(row["solver"] for row in rows)):
         for ax, name in zip(axes, EQUATIONS, strict=True):
             found = [
@@ -167,5 +167,6 @@ def _solvers(plt: Any, rows: list[dict[str, Any]]) -> Any:
         ax.axvline(STEPS, color="0.85", zorder=0)
         ax.set(title=EQUATIONS[name], xlabel="steps", ylim=(0.02, 10))
     axes[0].set_ylabel("MSE to x₀")
-    axes[0].legend(frameon=False, fontsize=7)
+    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(found.values(), found.keys(), frameon=False, fontsize=8, ncols=3, loc="outside lower center")
     return figure
