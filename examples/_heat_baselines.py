@@ -9,15 +9,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 import optax
 from _heat_presets import Preset
-from _heat_problem import EXACT, MIRRORED, STEPS, TS, G, N, Scheme, T, cases, fields, figures, g, infer
+from _heat_problem import EXACT, MIRRORED, TS, N, Scheme, T, cases, fields, figures, g, infer
+from _heat_train import train
 
 import smdpx as sx
 
 Row = dict[str, Any]
-STILL = Scheme("no physics", sx.Drift(lambda t, x, args: jnp.zeros_like(x), "0"), MIRRORED.solver, 1.0)
+STILL = Scheme("no physics", sx.Drift(lambda t, x, args: jnp.zeros_like(x), "0"), MIRRORED.solver, 1.0, MIRRORED.P)
 
 
 def classical(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> list[Row]:
@@ -50,8 +50,8 @@ def smoother_by_mode(x0: jax.Array, xT: jax.Array, observed: jax.Array, n: int, 
     return jnp.fft.irfft2((real + 1j * imaginary).reshape(len(observed), n, N, N // 2 + 1), s=(N, N))
 
 
-def networks(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> list[Row]:
-    """Networks trained from x_T to x₀, and a score trained with and without the physics: about equal work each."""
+def networks(preset: Preset, out: pathlib.Path, x0: jax.Array, xT: jax.Array, key: jax.Array) -> list[Row]:
+    """Networks trained from x_T to x₀, and the score's network trained without the physics."""
     rows = []
     keys = jr.split(key, 8)
     blocks = 3 if preset.width < 32 else 5
@@ -63,34 +63,18 @@ def networks(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> li
     for name, start in direct.items():
         net, seconds = supervised(start, preset, keys[3])
         draws = 16 if name.startswith("Bayesian") else 1
-        answers = jnp.stack([jax.lax.map(lambda x, k=k, net=net: net(x, k), xT) for k in jr.split(keys[4], draws)])
+        every = jax.jit(jax.vmap(net, in_axes=(0, None)))
+        answers = jnp.stack([every(xT, k) for k in jr.split(keys[4], draws)])
         if draws > 1:
             rows.append({"method": name + ", mean", "training s": seconds, **figures(answers.mean(0), x0, xT)})
             name += ", sample"
         rows.append({"method": name, "training s": seconds, **figures(answers[0], x0, xT)})
         print(rows[-1], flush=True)
-    for name, scheme in (("score alone, no physics", STILL), ("physics and score", MIRRORED)):
-        s, seconds = unrolled(
-            sx.nn.ResNet(N, preset.width, blocks, out_scale=1 / (G * np.sqrt(T / STEPS)), key=keys[5]), scheme, preset
-        )
-        for inference in ("posterior mean", "posterior sample"):
-            answer = infer(scheme, s, inference, xT, keys[6])
-            what = {"posterior mean": "noise-free", "posterior sample": "sample"}[inference]
-            rows.append({"method": f"{name} (ResNet), {what}", "training s": seconds, **figures(answer, x0, xT)})
-            print(rows[-1], flush=True)
+    scores, seconds = train(preset, STILL, preset.curriculum, out)
+    for inference, kind in (("posterior mean", "noise-free"), ("posterior sample", "sample")):
+        found = [figures(infer(STILL, s, inference, xT, keys[6]), x0, xT) for s in scores]
+        rows.append({"method": f"score alone, no physics, {kind}", "training s": seconds, "seeds": found})
     return rows
-
-
-def unrolled(net: Any, scheme: Scheme, preset: Preset) -> tuple[sx.Score, float]:
-    """A convolutional score trained on windows of 2 and then 5 states, with or without the physics."""
-    began = time.perf_counter()
-    paths = sx.FreshPaths(MIRRORED.P + g, fields(preset.trajectories, jr.key(3)), windows=4)
-    curriculum = [
-        sx.Stage(2, preset.convolutional, 1e-3, batch=16),
-        sx.Stage(5, max(1, preset.convolutional // 4), 3e-4, batch=16),
-    ]
-    s = sx.fit(-scheme.P + 2 * sx.Score(net, g), paths, TS, key=jr.key(4), curriculum=curriculum)
-    return s, time.perf_counter() - began
 
 
 def supervised(net: Any, preset: Preset, key: jax.Array) -> tuple[Callable[[Any, Any], Any], float]:
@@ -107,20 +91,20 @@ def supervised(net: Any, preset: Preset, key: jax.Array) -> tuple[Callable[[Any,
         guess = jax.vmap(lambda x, key: _answer(eqx.combine(params, static), x, key))(end, jr.split(key_net, batch))
         return jnp.mean((guess - start) ** 2)
 
+    # Update by update: inside a loop XLA's CPU backend differentiates convolutions many times slower (jax issue 12868).
     @jax.jit
-    def run(params: Any, key: jax.Array) -> Any:
-        def update(i: Any, carry: Any) -> Any:
-            params, average, state = carry
-            gradient = jax.tree.map(jnp.conj, jax.grad(loss)(params, jr.fold_in(key, i)))  # complex weights: see fit
-            step, state = optimizer.update(gradient, state, params)
-            params = optax.apply_updates(params, step)
-            decay = jnp.minimum(0.995, (1 + i) / (10 + i))
-            return params, jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params), state
-
-        return jax.lax.fori_loop(0, updates, update, (params, params, optimizer.init(params)))[1]
+    def update(i: Any, params: Any, average: Any, state: Any) -> Any:
+        gradient = jax.tree.map(jnp.conj, jax.grad(loss)(params, jr.fold_in(key, i)))  # complex weights: see fit
+        step, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, step)
+        decay = jnp.minimum(0.995, (1 + i) / (10 + i))
+        return params, jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params), state
 
     began = time.perf_counter()
-    trained = eqx.combine(jax.block_until_ready(run(params, key)), static)
+    carry = (params, params, optimizer.init(params))
+    for i in range(updates):
+        carry = update(jnp.asarray(i), *carry)
+    trained = eqx.combine(jax.block_until_ready(carry[1]), static)
     return lambda x, key: _answer(trained, x, key), time.perf_counter() - began
 
 

@@ -28,12 +28,14 @@ class Scheme(NamedTuple):
         solver: for data, training and inference alike.
         power: its grid is t_k = T (k/32)^power. With 2 the last steps are short: near t = 0 the short waves' score
             changes within a step of an even grid, and their samples' spread would be 10 % too small.
+        data: the physics that trajectories are simulated with, where that is not P.
     """
 
     name: str
     P: Any
     solver: dfx.AbstractSolver
     power: float
+    data: Any = None
 
     def grid(self, steps: int = STEPS) -> np.ndarray:
         """Times from 0 to T."""

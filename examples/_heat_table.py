@@ -30,7 +30,7 @@ def markdown_table(folder: pathlib.Path, preset: str) -> str:
             lines.append(_line(label, [seed["figures"][name] for seed in row["seeds"]]))
     for row in read(folder, f"baselines_{preset}.json"):
         cases = f" ({row['cases']} cases)" if "cases" in row else ""
-        lines.append(_line(row["method"] + cases, [row]))
+        lines.append(_line(row["method"] + cases, row.get("seeds", [row])))
     return "\n".join(lines)
 
 

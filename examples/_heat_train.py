@@ -18,7 +18,8 @@ import smdpx as sx
 
 def data(preset: Preset, scheme: Scheme, key: jax.Array) -> sx.FreshPaths:
     """A seed's initial fields, simulated anew for every update, on random times."""
-    return sx.FreshPaths(scheme.P + g, fields(preset.trajectories, key), windows=preset.windows, solver=scheme.solver)
+    P = scheme.P if scheme.data is None else scheme.data
+    return sx.FreshPaths(P + g, fields(preset.trajectories, key), windows=preset.windows, solver=scheme.solver)
 
 
 def train(

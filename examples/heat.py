@@ -69,7 +69,7 @@ def main(
         record("inferences", inferences(size, scores, seconds, x0, xT))
     if "baselines" in parts:
         few = slice(None, min(size.cases, 500))
-        rows = classical(size, x0[few], xT[few], jr.key(101)) + networks(size, x0[few], xT[few], jr.key(102))
+        rows = classical(size, x0[few], xT[few], jr.key(101)) + networks(size, out, x0[few], xT[few], jr.key(102))
         if published_weights is not None:
             some = slice(None, min(size.cases, 100))
             rows += published(published_weights, x0[some], xT[some], jr.key(103))
