@@ -125,12 +125,12 @@ class Walk(dfx.AbstractBrownianPath):
         return self.w[b] - self.w[a]
 
 
-def end(equation, x, ts, solver=EXP, w=None, **how):
+def end(equation, x, ts, solver: dfx.AbstractSolver = EXP, w=None):
     """The last state, solved in pieces of eight steps: one compilation whatever the number of steps."""
     for m in range(0, len(ts) - 1, PIECE):
-        path = None if w is None else Walk(w, jnp.asarray(ts[m]))
+        path = None if w is None else Walk(w=w, start=jnp.asarray(ts[m]))
         part = ts[m : m + PIECE + 1]
-        x = sx.solve(equation, x, part, solver=solver, saveat=dfx.SaveAt(t1=True), brownian_path=path, **how)[:, 0]
+        x = sx.solve(equation, x, part, solver=solver, saveat=dfx.SaveAt(t1=True), brownian_path=path)[:, 0]
     return x
 
 
@@ -163,7 +163,7 @@ def test_strong_order_one_with_noise():
     with double_precision():
         normals = jax.random.normal(KEY, (fine, 64, 2)) / fine**0.5
         w = jnp.concatenate([jnp.zeros((1, 64, 2)), jnp.cumsum(normals, axis=0)])
-        x, path = jnp.full((64, 2), 0.5, float), Walk(w, jnp.asarray(0.0))
+        x, path = jnp.full((64, 2), 0.5, float), Walk(w=w, start=jnp.asarray(0.0))
         exact = sx.solve(equation, x, np.linspace(0, 1, fine + 1), brownian_path=path, saveat=dfx.SaveAt(t1=True))[:, 0]
         ends = [end(equation, x, np.linspace(0, 1, n + 1), w=w) for n in steps]
         errors = [float(jnp.sqrt(jnp.mean((x - exact) ** 2))) for x in ends]

@@ -40,7 +40,7 @@ class Heat(eqx.Module):
     def __check_init__(self) -> None:
         if self.n < 2:
             raise ValueError(f"`Heat` needs at least 2 pixels a side; got n = {self.n}.")
-        if not isinstance(self.alpha, Tracer) and not 0 < self.alpha < float("inf"):
+        if not isinstance(self.alpha, Tracer) and not 0 < float(self.alpha) < float("inf"):
             raise ValueError(f"`Heat` needs a conductivity alpha > 0; got {self.alpha}.")
 
     def __call__(self, t: RealScalarLike, x: Float[Array, "n n"], args: Args = None) -> Float[Array, "n n"]:
