@@ -22,7 +22,7 @@ class ScanAdjoint(dfx.AbstractAdjoint):
     the network keeps for its gradient; `diffrax.RecursiveCheckpointAdjoint()` keeps states only, and runs steps again.
 
     >>> import smdpx as sx
-    >>> sx.WindowLoss().adjoint
+    >>> sx.WindowLoss(adjoint=sx.ScanAdjoint()).adjoint
     ScanAdjoint()
     """
 

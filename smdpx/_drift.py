@@ -193,5 +193,5 @@ class Score(AbstractDrift[Reverse]):
 
 
 def _stated(f: Any, t: RealScalarLike) -> AbstractLinear | None:
-    linear: Callable[[Any], AbstractLinear] | None = getattr(f, "linear", None)
-    return None if linear is None else linear(t)
+    # A method of its class: a network's layer that is called `linear` states nothing.
+    return f.linear(t) if callable(getattr(type(f), "linear", None)) else None

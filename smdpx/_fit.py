@@ -139,7 +139,7 @@ def fit(
         checkpoint: a file to write the training's state to at each report, and to resume from.
         sharding: how a batch of windows lies on several devices, its first axis split:
             `NamedSharding(jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,)), PartitionSpec("batch"))`.
-            Weights are on every device; an update ends in one sum of gradients over them. Default: one device.
+            Weights are on every device, and gradients are summed over them. Default: one device.
         args: handed to every callable untouched.
 
     Returns:
@@ -340,6 +340,8 @@ def _check(equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, avera
     for stage in curriculum:
         check_window(stage.window, stage.stride, len(ts))
         validate.check_step_grid(equation, ts[:: stage.stride])
+    if isinstance(paths, FreshPaths) and paths.jitter:
+        validate.check_free_steps(equation)
     if not 0 <= average < 1:
         raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
     validate.check_drifts(equation, start, args)
@@ -365,7 +367,9 @@ def _check_data(paths: Any, ts: Any, curriculum: Any, args: Args) -> State:
     validate.check_finite_states(paths.x0, "FreshPaths(x0=...)")
     validate.check_drifts(paths.process, paths.x0, args)
     validate.check_solver(paths.process, paths.solver, None)
-    if not paths.jitter:
+    if paths.jitter:
+        validate.check_free_steps(paths.process)
+    else:
         validate.check_step_grid(paths.process, ts)
     for stage in curriculum:
         if stage.batch % paths.windows:
@@ -378,10 +382,15 @@ def _check_data(paths: Any, ts: Any, curriculum: Any, args: Args) -> State:
 
 def _trained_steps(paths: Any, ts: Any, curriculum: Sequence[Stage]) -> tuple[float, float]:
     """The shortest and the longest step that the training unrolls."""
-    spans = [np.asarray(ts[stage.stride :]) - np.asarray(ts[: -stage.stride]) for stage in curriculum]
-    shortest, longest = min(float(span.min()) for span in spans), max(float(span.max()) for span in spans)
-    jitter = isinstance(paths, FreshPaths) and paths.jitter
-    return (0.0, longest + float(np.diff(np.asarray(ts)).max())) if jitter else (shortest, longest)
+    earliest = latest = np.asarray(ts)
+    if isinstance(paths, FreshPaths) and paths.jitter:
+        middles = (latest[1:] + latest[:-1]) / 2
+        earliest = np.concatenate([latest[:1], middles[:-1], latest[-1:]])
+        latest = np.concatenate([latest[:1], middles[1:], latest[-1:]])
+    strides = {stage.stride for stage in curriculum}
+    shortest = min(float((earliest[stride:] - latest[:-stride]).min()) for stride in strides)
+    longest = max(float((latest[stride:] - earliest[:-stride]).max()) for stride in strides)
+    return shortest, longest
 
 
 def _reports(start: int, stop: int, total: int) -> Iterator[int]:

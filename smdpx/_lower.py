@@ -35,6 +35,10 @@ __all__ = ["Clock", "GridNoise", "Steps", "WarpedClock", "levy_area", "lower"]
 _ONE_INCREMENT = (dfx.Euler, dfx.EulerHeun, dfx.ItoMilstein, dfx.StratonovichMilstein)
 
 
+# Solvers that multiply by the solver's own step, and not by the physical time that passes for each sample.
+_ON_ONE_CLOCK = (dfx.AbstractSRK, dfx.EulerHeun, dfx.ItoMilstein, dfx.StratonovichMilstein)
+
+
 class Clock(eqx.Module):
     """The solver's clock τ ≥ 0 and the physical time t = start ± τ that the callables see."""
 
@@ -54,7 +58,7 @@ class WarpedClock(eqx.Module):
     """A clock for windows on uneven grids: τ counts steps, and each sample has times of its own.
 
     Solvers that multiply the rate by the term's control (Runge-Kutta, Euler) are exact on it, since the
-    control is the physical time that passed; those that use τ itself (stochastic Runge-Kutta) are not.
+    control is the physical time that passed; those that use τ itself (stochastic Runge-Kutta) are refused.
     """
 
     times: Float[Array, "steps samples"]
@@ -223,6 +227,12 @@ def lower(
     steps = _steps(equation.drift if isinstance(equation, SDE) else equation)
     if steps and not isinstance(solver, _ONE_INCREMENT):
         raise steps[0].no_rate()
+    if isinstance(clock, WarpedClock) and isinstance(solver, _ON_ONE_CLOCK):
+        raise TypeError(
+            f"`{type(solver).__name__}` takes one time for all samples, and here each has times of its own "
+            "(`FreshPaths`, or windows on an uneven grid): use `diffrax.Euler()`, `diffrax.Heun()` or "
+            "`sx.ExponentialEuler()`."
+        )
     if isinstance(equation, SDE):
         assert path is not None
         return dfx.MultiTerm(DriftTerm(equation.drift, clock), _noise_term(equation.diffusion, clock, path))

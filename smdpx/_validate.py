@@ -66,12 +66,14 @@ def check_paths(paths: Any, ts: Any) -> None:
             )
         if not is_concrete(leaf):
             continue
-        finite = jnp.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(axis=2)
-        if not bool(finite.all()):
-            i, m = np.argwhere(~np.asarray(finite))[0]
+        with jax.ensure_compile_time_eval():  # under the user's jit too, values that are known are looked at
+            finite = jnp.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(axis=2)
+            finite = np.asarray(finite)
+        if not finite.all():
+            i, m = np.argwhere(~finite)[0]
             raise ValueError(
                 f"`paths` is not finite: trajectory {i} at time index {m} (t = {float(ts[m]):g}) is the "
-                f"first of {int((~finite).sum())} bad states. Drop such trajectories, or simulate with smaller steps."
+                f"first of {(~finite).sum()} bad states. Drop such trajectories, or simulate with smaller steps."
             )
 
 
@@ -191,7 +193,7 @@ def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
                 f"{steps.min():g} to {steps.max():g}: a learned score repairs the scheme and the steps that it "
                 "was trained with. Take steps in that range, or train with `FreshPaths(..., jitter=True)` or on "
                 "`ts` itself.",
-                stacklevel=4,
+                stacklevel=3,
             )
 
 
@@ -219,6 +221,17 @@ def _struct(x: Any) -> str:
     leaves, tree = jtu.tree_flatten(x)
     shapes = [f"{getattr(leaf, 'dtype', type(leaf).__name__)}{list(getattr(leaf, 'shape', ()))}" for leaf in leaves]
     return str(jtu.tree_unflatten(tree, shapes)).replace("'", "")
+
+
+def check_free_steps(equation: AbstractDrift | SDE) -> None:
+    """Raise where a step with a fixed dt is asked for steps that are drawn."""
+    drift = equation.drift if isinstance(equation, SDE) else equation
+    for term in drift.summands:
+        if isinstance(term.drift, StepDrift) and term.drift.dt is not None:
+            raise ValueError(
+                f"`{term.drift!r}` accepts only steps of {term.drift.dt:g}, and `FreshPaths` draws its steps: "
+                "write `FreshPaths(..., jitter=False)`."
+            )
 
 
 def check_step_grid(equation: AbstractDrift | SDE, ts: Any) -> None:

@@ -105,7 +105,7 @@ class FreshPaths(eqx.Module):
         if not self.jitter:
             return jnp.broadcast_to(ts, (count, len(ts)))
         middles = (ts[1:] + ts[:-1]) / 2
-        inner = middles[:-1] + jnp.diff(middles) * jr.uniform(key, (count, len(ts) - 2), ts.dtype)
+        inner = middles[None, :-1] + jnp.diff(middles)[None] * jr.uniform(key, (count, len(ts) - 2), ts.dtype)
         ends = jnp.broadcast_to(ts[0], (count, 1)), jnp.broadcast_to(ts[-1], (count, 1))
         return jnp.concatenate([ends[0], inner, ends[1]], axis=1)
 

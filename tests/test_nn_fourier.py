@@ -15,7 +15,7 @@ KEY = jax.random.key(0)
 T_MAX, T_MIN, NODES, SCALE = 0.2, 1e-3, 6, 500.0
 # The table's times: u = log(1 + t/t_min) in equal parts.
 TIMES = T_MIN * np.expm1(np.linspace(0, np.log1p(T_MAX / T_MIN), NODES))
-FILTER, TABLE = np.exp, np.log  # from the table's values to the filter in units of -scale, and back
+FILTER, TABLE = np.sinh, np.arcsinh  # from the table's values to the filter in units of -scale, and back
 
 
 def network(n=8, values=None, **how):

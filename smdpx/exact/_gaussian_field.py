@@ -124,7 +124,7 @@ class LinearGaussianField(eqx.Module):
     @property
     def drift(self) -> "_LinearFunction":
         """-λ x in Fourier space, a function (t, x, args) for `smdpx.Drift`."""
-        return _LinearFunction(lambda t: -self.rates)
+        return _LinearFunction(self._drift_rates)
 
     def decay(self, t: RealScalarLike, x: Float[Array, "n n"]) -> Float[Array, "n n"]:
         """The noise-free solution after a time t, exp(-λ t) x: a reconstruction's observation.
@@ -171,7 +171,7 @@ class LinearGaussianField(eqx.Module):
 
         t should be positive if a mode of the prior has variance 0.
         """
-        return _LinearFunction(lambda t: -1 / self._variance(t))
+        return _LinearFunction(self._score_rates)
 
     def posterior_mean(self, t: RealScalarLike, x: Float[Array, "n n"]) -> Float[Array, "n n"]:
         """E[x_0 | x_t = x]; the end of the noise-free reverse drift.
@@ -205,6 +205,13 @@ class LinearGaussianField(eqx.Module):
             x: one field x_t, shape (n, n).
         """
         return self._filter(jnp.sqrt(self.variances) / jnp.sqrt(self._variance(t)), x)
+
+    # Methods and no lambdas: a bound method is a pytree of the field's arrays, which a transformation sees.
+    def _drift_rates(self, t: RealScalarLike) -> Float[Array, "n n"]:
+        return -self.rates
+
+    def _score_rates(self, t: RealScalarLike) -> Float[Array, "n n"]:
+        return -1 / self._variance(t)
 
     def _transition(self, t: RealScalarLike) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
         """Give a and q of x_k(t) = a_k x_k(0) + √q_k ξ_k."""

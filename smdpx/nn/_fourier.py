@@ -1,9 +1,11 @@
 """A network that is a filter: linear in the field, diagonal in Fourier space, a table over wavenumber and time.
 
-    net(t, x)_k = -scale · exp(h(|k|², u)) x_k,    u = log(1 + t/t_min)
+    net(t, x)_k = -scale · sinh(h(|k|², u)) x_k,    u = log(1 + t/t_min)
 
 The score of any stationary, isotropic Gaussian process on a periodic square has this form, with one over the
-variance of mode k, 1/v_k(t), for the filter.
+variance of mode k, 1/v_k(t), for the filter. The hyperbolic sine is logarithmic where the filter is large, so that
+it may span ten orders of magnitude, and linear around 0, so that it may have either sign: what repairs a coarse
+scheme has.
 """
 
 import math
@@ -32,8 +34,8 @@ class FourierFilter(eqx.Module):
         t_max: the end time, > 0; later times count as ``t_max``.
         t_min: where the table's spacing turns from even in t to even in log t, > 0; a fraction of the time grid's step.
         nodes: times in the table, at least 2; linear between them.
-        scale: the filter's size at initialisation, > 0, in units of 1/x². For a score, 1/variance of white noise
-            at the end time, 1/(g²T), is a good value.
+        scale: where the filter turns from linear to logarithmic in its table, > 0, in units of 1/x². For a score,
+            1/variance of white noise at the end time, 1/(g²T), is a good value. The filter starts at 0.
         dtype: of the table; by default JAX's default float.
 
     Raises:
@@ -41,8 +43,8 @@ class FourierFilter(eqx.Module):
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> net = sx.nn.FourierFilter(8, t_max=0.2, t_min=1e-3, scale=500.0)
-    >>> print(net(0.1, jnp.ones((8, 8)))[0, 0])
-    -500.0
+    >>> net.values.shape, net(0.1, jnp.ones((8, 8))).shape
+    ((24, 15), (8, 8))
     """
 
     values: Float[Array, "nodes wavenumbers"]
