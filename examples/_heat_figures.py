@@ -122,7 +122,7 @@ def _windows(plt: Any, rows: list[dict[str, Any]]) -> Any:
         ax.set_xscale("log", base=2)
         ax.set_xticks(sizes, [str(size) for size in sizes])
         ax.set(title=EQUATIONS[name], xlabel="S_max")
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.5 * exact[name]["reconstruction"])
     axes[0].set_ylabel("reconstruction MSE")
     axes[0].legend(frameon=False)
     return figure
