@@ -91,9 +91,8 @@ def supervised(net: Any, preset: Preset, key: jax.Array) -> tuple[Callable[[Any,
         guess = jax.vmap(lambda x, key: _answer(eqx.combine(params, static), x, key))(end, jr.split(key_net, batch))
         return jnp.mean((guess - start) ** 2)
 
-    # Update by update: inside a loop XLA's CPU backend differentiates convolutions many times slower (jax issue 12868).
-    @jax.jit
-    def update(i: Any, params: Any, average: Any, state: Any) -> Any:
+    def update(i: Any, carry: Any) -> Any:
+        params, average, state = carry
         gradient = jax.tree.map(jnp.conj, jax.grad(loss)(params, jr.fold_in(key, i)))  # complex weights: see fit
         step, state = optimizer.update(gradient, state, params)
         params = optax.apply_updates(params, step)
@@ -101,9 +100,9 @@ def supervised(net: Any, preset: Preset, key: jax.Array) -> tuple[Callable[[Any,
         return params, jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params), state
 
     began = time.perf_counter()
-    carry = (params, params, optimizer.init(params))
-    for i in range(updates):
-        carry = update(jnp.asarray(i), *carry)
+    carry = jax.jit(lambda carry: jax.lax.fori_loop(0, updates, update, carry))(
+        (params, params, optimizer.init(params))
+    )
     trained = eqx.combine(jax.block_until_ready(carry[1]), static)
     return lambda x, key: _answer(trained, x, key), time.perf_counter() - began
 

@@ -13,11 +13,14 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from .._types import Key
 
 Boundary: TypeAlias = Literal["periodic", "zero"]
+Pads: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""Cells added before and after, on each axis."""
 
 SLOPE = 0.01
 """Of the LeakyReLU below zero."""
@@ -75,14 +78,36 @@ def conv(
 
 def conv_up(h: Float[Array, "n n ins"], layer: dict[str, Array]) -> Float[Array, "m m outs"]:
     """The 3x3 transposed convolution with stride 2, m = 2n: correlate with h and zeros in between, add the bias."""
-    return _correlate(h, layer["w"], ((2, 1), (2, 1)), lhs_dilation=(2, 2)) + layer["b"][None, None]
+    return _correlate(h, layer["w"], ((2, 1), (2, 1)), 2) + layer["b"][None, None]
 
 
-def _correlate(h: Array, w: Array, pads: Any, **how: Any) -> Array:
-    # Inside a loop XLA's CPU backend is 20 times slower with any other layout of the kernel (jax issue 12868): it
-    # brings layouts into the order of its fast convolution outside of loops only. So do it here.
-    kernel = w.transpose(2, 3, 1, 0)
-    return lax.conv_general_dilated(h[None], kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"), **how)[0]
+# Inside a loop XLA's CPU backend is 20 times slower in any layout but NHWC, with kernels HWIO (jax issue 12868): it
+# brings convolutions into that layout outside of loops only. So do it here, for the gradients as well: JAX transposes
+# the derivative below by exchanging axes' roles, which leads from the layouts here to the fast one. Derivatives in
+# forward mode are not transposed, and so are slow in such loops.
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def _correlate(h: Array, w: Array, pads: Pads, dilation: int = 1) -> Array:
+    return _convolve(h[None], w.transpose(2, 3, 1, 0), pads, dilation, ("NHWC", "HWIO", "NHWC"))[0]
+
+
+def _correlate_jvp(pads: Pads, dilation: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (h, w), (dh, dw) = primals, tangents
+    out = _correlate(h, w, pads, dilation)
+    parts = []
+    # What is not differentiated, such as the input, would otherwise be a convolution of zeros.
+    if not isinstance(dh, SymbolicZero):
+        parts.append(_convolve(dh[None], w.transpose(2, 3, 0, 1), pads, dilation, ("NHWC", "HWOI", "NHWC"))[0])
+    if not isinstance(dw, SymbolicZero):
+        ins_first, outs_last = h[None].transpose(3, 1, 2, 0), dw.transpose(1, 2, 3, 0)
+        parts.append(_convolve(ins_first, outs_last, pads, dilation, ("CHWN", "IHWO", "HWNC"))[:, :, 0])
+    return out, sum(parts[1:], parts[0])  # never empty: JAX calls this where something is differentiated
+
+
+_correlate.defjvp(_correlate_jvp, symbolic_zeros=True)
+
+
+def _convolve(h: Array, w: Array, pads: Pads, dilation: int, layouts: tuple[str, str, str]) -> Array:
+    return lax.conv_general_dilated(h, w, (1, 1), pads, lhs_dilation=(dilation, dilation), dimension_numbers=layouts)
 
 
 def leaky_relu(h: Array) -> Array:

@@ -1,0 +1,96 @@
+"""Convolutions of one sample: their derivatives, and the layouts in which the gradients are computed."""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from jax import lax
+from jax.extend.core import jaxprs_in_params
+
+import smdpx as sx
+from smdpx.nn._conv import conv, conv_up
+
+CASES = {"same": (partial(conv, pads=(1, 2)), 4), "periodic": (partial(conv, pads=(1, 2), boundary="periodic"), 4)}
+CASES["up"] = (conv_up, 3)
+
+
+def plain(case, h, w):
+    """The same maps as one `lax` convolution, whose derivatives are JAX's own."""
+    pads = ((2, 1), (2, 1)) if case == "up" else ((1, 2), (1, 2))
+    if case == "periodic":
+        h, pads = jnp.pad(h, (*pads, (0, 0)), mode="wrap"), "VALID"
+    dilation = (2, 2) if case == "up" else (1, 1)
+    return lax.conv_general_dilated(
+        h[None], w, (1, 1), pads, lhs_dilation=dilation, dimension_numbers=("NHWC", "OIHW", "NHWC")
+    )[0]
+
+
+def both(case):
+    ours, side = CASES[case]
+    h, w = jr.normal(jr.key(0), (3, 6, 6, 2)), jr.normal(jr.key(1), (5, 2, side, side))
+    zeros = jnp.zeros(5)
+    batch = lambda f: lambda h, w: jax.vmap(lambda h: f(h, w))(h)  # noqa: E731
+    return batch(lambda h, w: ours(h, {"w": w, "b": zeros})), batch(partial(plain, case)), h, w
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_reverse_mode_is_that_of_the_plain_convolution(case):
+    ours, theirs, h, w = both(case)
+    value, pull = jax.vjp(ours, h, w)
+    expected, pull_expected = jax.vjp(theirs, h, w)
+    np.testing.assert_allclose(value, expected, atol=1e-5)
+    cotangent = jr.normal(jr.key(2), value.shape)
+    for a, b in zip(pull(cotangent), pull_expected(cotangent), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_forward_mode_is_that_of_the_plain_convolution(case):
+    ours, theirs, h, w = both(case)
+    tangents = jr.normal(jr.key(3), h.shape), jr.normal(jr.key(4), w.shape)
+    for a, b in zip(jax.jvp(ours, (h, w), tangents), jax.jvp(theirs, (h, w), tangents), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_derivatives_of_gradients_are_those_of_the_plain_convolution():
+    ours, theirs, h, w = both("same")
+
+    def curvature(f):
+        slope = jax.grad(lambda w: jnp.sum(jnp.tanh(f(h, w))))
+        return jax.jvp(slope, (w,), (jnp.ones_like(w),))[1]
+
+    np.testing.assert_allclose(curvature(ours), curvature(theirs), atol=1e-4)
+
+
+def test_networks_of_several_seeds_are_differentiated_side_by_side():
+    ours, theirs, h, w = both("same")
+    several = jnp.stack([w, 2 * w])
+    slope = lambda f: jax.vmap(jax.grad(lambda w: jnp.sum(jnp.sin(f(h, w)))))(several)  # noqa: E731
+    np.testing.assert_allclose(slope(ours), slope(theirs), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["resnet", "unet"])
+def test_gradients_convolve_in_the_layout_that_is_fast_in_loops(kind):
+    """XLA's CPU backend has a fast convolution for one layout alone, and brings no other into it inside a loop."""
+    make = {"resnet": lambda key: sx.nn.ResNet(8, 4, 2, key=key), "unet": lambda key: sx.nn.UNet(8, (4, 4), key=key)}
+    net = make[kind](jr.key(0))
+    x = jnp.ones((3, 8, 8))
+    loss = lambda net: jnp.sum(jax.vmap(net, (None, 0))(0.1, x) ** 2)  # noqa: E731
+    layouts = [
+        eqn.params["dimension_numbers"]
+        for eqn in _equations(jax.make_jaxpr(eqx.filter_grad(loss))(net).jaxpr)
+        if eqn.primitive is lax.conv_general_dilated_p
+    ]
+    assert len(layouts) > 8
+    assert {(d.lhs_spec, d.rhs_spec, d.out_spec) for d in layouts} == {((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))}
+
+
+def _equations(jaxpr):
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in jaxprs_in_params(eqn.params):
+            yield from _equations(inner)
