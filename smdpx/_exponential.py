@@ -34,7 +34,7 @@ class ExponentialEuler(dfx.AbstractItoSolver):
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> heat = sx.Drift(sx.physics.Heat(8))
-    >>> x0 = jnp.cos(jnp.arange(8) * jnp.pi / 4) * jnp.ones((1, 8, 8))
+    >>> x0 = jnp.tile(jnp.cos(jnp.linspace(0, 2 * jnp.pi, 8, endpoint=False)), (1, 8, 1))
     >>> x = sx.solve(heat, x0, [0.0, 1.0], solver=sx.ExponentialEuler())
     >>> round(float(x[0, -1, 0, 0]), 4)  # exp(-1)
     0.3679

@@ -29,7 +29,7 @@ class Heat(eqx.Module):
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> heat = sx.physics.Heat(8)
-    >>> wave = jnp.cos(jnp.arange(8) * jnp.pi / 4) * jnp.ones((8, 1))
+    >>> wave = jnp.tile(jnp.cos(jnp.linspace(0, 2 * jnp.pi, 8, endpoint=False)), (8, 1))
     >>> print(f"{heat.step(wave, 1.0)[0, 0]:.4f}")
     0.3679
     """

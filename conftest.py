@@ -1,4 +1,4 @@
-"""Tests run as a specification: double precision is opt-in, promotion is strict, ranks are explicit."""
+"""Tests and the docstrings' examples: double precision is opt-in, promotion is strict, ranks are explicit."""
 
 import os
 
