@@ -283,6 +283,11 @@ class SDE(eqx.Module, Generic[D]):
         """`Forward` or `Reverse`: that of the drift."""
         return self.drift.direction
 
+    @property
+    def summands(self) -> tuple[Scaled, ...]:
+        """Those of the drift."""
+        return self.drift.summands
+
     def __add__(self, other: AbstractDrift[D]) -> SDE[D]:
         if isinstance(other, AbstractDrift):
             return SDE(self.drift + other, self.diffusion)

@@ -312,8 +312,7 @@ def trainable(equation: AbstractDrift | SDE) -> Any:
     found = scores(equation)
     if len(found) == 1:
         return found[0][1]
-    drift = equation.drift if isinstance(equation, SDE) else equation
-    surrogates = [term.drift for term in drift.summands if isinstance(term.drift, ReverseDrift)]
+    surrogates = [term.drift for term in equation.summands if isinstance(term.drift, ReverseDrift)]
     if not found and len(surrogates) == 1:
         return surrogates[0]
     raise TypeError(
@@ -382,11 +381,7 @@ def _check_data(paths: Any, ts: Any, curriculum: Any, args: Args) -> State:
 
 def _trained_steps(paths: Any, ts: Any, curriculum: Sequence[Stage]) -> tuple[float, float]:
     """The shortest and the longest step that the training unrolls."""
-    earliest = latest = np.asarray(ts)
-    if isinstance(paths, FreshPaths) and paths.jitter:
-        middles = (latest[1:] + latest[:-1]) / 2
-        earliest = np.concatenate([latest[:1], middles[:-1], latest[-1:]])
-        latest = np.concatenate([latest[:1], middles[1:], latest[-1:]])
+    earliest, latest = paths.bounds(np.asarray(ts)) if isinstance(paths, FreshPaths) else (np.asarray(ts),) * 2
     strides = {stage.stride for stage in curriculum}
     shortest = min(float((earliest[stride:] - latest[:-stride]).min()) for stride in strides)
     longest = max(float((latest[stride:] - earliest[:-stride]).max()) for stride in strides)

@@ -14,11 +14,18 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact
+import numpy as np
+from jaxtyping import Array, Float, Inexact
 
 from ._types import RealScalarLike
 
 __all__ = ["AbstractLinear", "Diagonal", "Fourier"]
+
+
+def squared_wavenumbers(n: int) -> Float[np.ndarray, "n n"]:
+    """|k|² of the modes of n × n cells, k of whole numbers in the order of `numpy.fft.fft2`."""
+    k = np.rint(np.fft.fftfreq(n, 1 / n))
+    return k[:, None] ** 2 + k[None, :] ** 2
 
 
 def _real(rates: Any) -> Array:

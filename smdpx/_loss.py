@@ -49,8 +49,7 @@ class AbstractLoss(eqx.Module):
 
 def scores(equation: AbstractDrift | SDE) -> list[tuple[Any, Score]]:
     """The (signed) coefficient and score of each score term of an equation."""
-    drift = equation.drift if isinstance(equation, SDE) else equation
-    return [(term.coefficient, term.drift) for term in drift.summands if isinstance(term.drift, Score)]
+    return [(term.coefficient, term.drift) for term in equation.summands if isinstance(term.drift, Score)]
 
 
 class WindowLoss(AbstractLoss):

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from ._diffusion import Diffusion
 from ._equation import SDE, AbstractDrift, Forward
-from ._step import StepDrift
+from ._step import step_drifts
 from ._types import Args, Key, RealScalarLike, State
 
 __all__ = ["Clock", "GridNoise", "Steps", "WarpedClock", "levy_area", "lower"]
@@ -109,7 +109,7 @@ class DriftTerm(dfx.AbstractTerm):
 
     def vf(self, t: RealScalarLike, y: State, args: Args) -> State:
         """The rate at the physical time, over the samples."""
-        if _steps(self.drift):
+        if step_drifts(self.drift):
             # diffrax asks for the shape of the rate before it solves; `lower` refused whoever uses its value.
             return jtu.tree_map(lambda leaf: jnp.full_like(leaf, jnp.nan), y)
         return over_samples(lambda t, x: self.drift.rate(t, x, args), self.clock(t), y)
@@ -127,10 +127,6 @@ class DriftTerm(dfx.AbstractTerm):
         now, dt = self.clock(t), jnp.asarray(control)
         axes = (None if now.ndim == 0 else 0, 0, None if dt.ndim == 0 else 0)
         return jax.vmap(lambda t, x, dt: self.drift.increment(t, x, dt, args), in_axes=axes)(now, y, dt)
-
-
-def _steps(drift: AbstractDrift) -> list[StepDrift]:
-    return [term.drift for term in drift.summands if isinstance(term.drift, StepDrift)]
 
 
 class ZeroTerm(DriftTerm):
@@ -224,7 +220,7 @@ def lower(
     Returns:
         A diffrax term.
     """
-    steps = _steps(equation.drift if isinstance(equation, SDE) else equation)
+    steps = step_drifts(equation)
     if steps and not isinstance(solver, _ONE_INCREMENT):
         raise steps[0].no_rate()
     if isinstance(clock, WarpedClock) and isinstance(solver, _ON_ONE_CLOCK):

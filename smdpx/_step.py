@@ -16,7 +16,7 @@ import jax.tree_util as jtu
 
 from ._diffusion import check_callable, scale
 from ._drift import Drift
-from ._equation import AbstractDrift, Forward
+from ._equation import SDE, AbstractDrift, Forward
 from ._types import Args, RealScalarLike, State
 
 __all__ = ["StepDrift", "mirror", "negative_step"]
@@ -152,3 +152,8 @@ class StepDrift(AbstractDrift[Forward]):
 
     def __repr__(self) -> str:
         return f"{self.name}(x)"
+
+
+def step_drifts(equation: AbstractDrift | SDE) -> list[StepDrift]:
+    """The steps of simulators that an equation has."""
+    return [term.drift for term in equation.summands if isinstance(term.drift, StepDrift)]

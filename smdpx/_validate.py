@@ -16,7 +16,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ._equation import SDE, AbstractDrift, Forward
-from ._step import StepDrift
+from ._step import StepDrift, step_drifts
 from ._types import Args, Key, State
 
 
@@ -180,8 +180,7 @@ def check_stepping(solver: dfx.AbstractSolver, controller: Any, saveat: Any) -> 
 
 def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
     """Warn where fixed steps leave the range that a score was trained on."""
-    drift = equation.drift if isinstance(equation, SDE) else equation
-    for term in drift.summands:
+    for term in equation.summands:
         trained = getattr(term.drift, "steps", None)
         if trained is None or not is_concrete(ts):
             continue
@@ -199,11 +198,10 @@ def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
 
 def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args) -> None:
     """Raise where a drift returns another tree, shape or dtype than the state's: both are shown."""
-    drift = equation.drift if isinstance(equation, SDE) else equation
     one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
     dtype = jtu.tree_leaves(one)[0].dtype
     now = jax.ShapeDtypeStruct((), dtype)
-    for term in drift.summands:
+    for term in equation.summands:
         leaf = term.drift
         f = getattr(leaf, "net", None) or (leaf.increment if isinstance(leaf, StepDrift) else leaf.rate)
         arguments = (now, one, now, args) if isinstance(leaf, StepDrift) else (now, one, args)
@@ -225,26 +223,23 @@ def _struct(x: Any) -> str:
 
 def check_free_steps(equation: AbstractDrift | SDE) -> None:
     """Raise where a step with a fixed dt is asked for steps that are drawn."""
-    drift = equation.drift if isinstance(equation, SDE) else equation
-    for term in drift.summands:
-        if isinstance(term.drift, StepDrift) and term.drift.dt is not None:
+    for step in step_drifts(equation):
+        if step.dt is not None:
             raise ValueError(
-                f"`{term.drift!r}` accepts only steps of {term.drift.dt:g}, and `FreshPaths` draws its steps: "
+                f"`{step!r}` accepts only steps of {step.dt:g}, and `FreshPaths` draws its steps: "
                 "write `FreshPaths(..., jitter=False)`."
             )
 
 
 def check_step_grid(equation: AbstractDrift | SDE, ts: Any) -> None:
     """Raise where a step with a fixed dt is asked for another."""
-    drift = equation.drift if isinstance(equation, SDE) else equation
-    for term in drift.summands:
-        dt = term.drift.dt if isinstance(term.drift, StepDrift) else None
-        if dt is None or not is_concrete(ts):
+    for step in step_drifts(equation):
+        if step.dt is None or not is_concrete(ts):
             continue
         steps = np.abs(np.diff(np.asarray(ts, np.float64)))
-        off = np.abs(steps - dt) > 1e-4 * dt
+        off = np.abs(steps - step.dt) > 1e-4 * step.dt
         if off.any():
             raise ValueError(
-                f"`{term.drift!r}` accepts only steps of {dt:g}; `ts` has a step of {steps[np.argmax(off)]:g} at "
+                f"`{step!r}` accepts only steps of {step.dt:g}; `ts` has a step of {steps[np.argmax(off)]:g} at "
                 f"position {int(np.argmax(off))}."
             )

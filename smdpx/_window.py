@@ -101,13 +101,21 @@ class FreshPaths(eqx.Module):
         together = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
         return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), together), times
 
+    def bounds(self, ts: Float[Any, " times"]) -> tuple[Float[Any, " times"], Float[Any, " times"]]:
+        """The earliest and the latest that each of a trajectory's times can be."""
+        if not self.jitter:
+            return ts, ts
+        middles = (ts[1:] + ts[:-1]) / 2
+        earliest, latest = ([ts[:1], inner, ts[-1:]] for inner in (middles[:-1], middles[1:]))
+        joined = np.concatenate if isinstance(ts, np.ndarray) else jnp.concatenate
+        return joined(earliest), joined(latest)
+
     def _times(self, ts: Array, count: int, key: Key) -> Array:
         if not self.jitter:
             return jnp.broadcast_to(ts, (count, len(ts)))
-        middles = (ts[1:] + ts[:-1]) / 2
-        inner = middles[None, :-1] + jnp.diff(middles)[None] * jr.uniform(key, (count, len(ts) - 2), ts.dtype)
-        ends = jnp.broadcast_to(ts[0], (count, 1)), jnp.broadcast_to(ts[-1], (count, 1))
-        return jnp.concatenate([ends[0], inner, ends[1]], axis=1)
+        earliest, latest = self.bounds(ts)
+        fractions = jnp.pad(jr.uniform(key, (count, len(ts) - 2), ts.dtype), ((0, 0), (1, 1)))  # none at the ends
+        return earliest[None] + (latest - earliest)[None] * fractions
 
 
 def even_step(ts: Any) -> float | None:

@@ -17,14 +17,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._linear import Fourier
+from .._linear import Fourier, squared_wavenumbers
 from .._types import Args, Key, RealScalarLike
 from ._mixture import is_concrete
-
-
-def _wavenumbers_squared(n: int) -> np.ndarray:
-    k = np.fft.fftfreq(n, 1 / n)
-    return k[:, None] ** 2 + k[None, :] ** 2
 
 
 def power_law_field(n: int, power: RealScalarLike = 4) -> Float[Array, "n n"]:
@@ -47,7 +42,7 @@ def power_law_field(n: int, power: RealScalarLike = 4) -> Float[Array, "n n"]:
     """
     if n < 2:
         raise ValueError(f"`n` should be at least 2, since mode 0 is empty; got {n}.")
-    squares = _wavenumbers_squared(n)
+    squares = squared_wavenumbers(n)
     filled = jnp.asarray(np.where(squares == 0, 1, squares), float)
     power = jnp.asarray(power, float)
     variance = jnp.where(jnp.asarray(squares == 0), 0, filled ** (-0.5 * power))
@@ -106,7 +101,7 @@ class LinearGaussianField(eqx.Module):
             raise ValueError(
                 f"`variances` should have shape (n, n), one for each Fourier mode in `jnp.fft.fft2` order, got {shape}."
             )
-        rates = _wavenumbers_squared(shape[0]) if rates is None else rates
+        rates = squared_wavenumbers(shape[0]) if rates is None else rates
         self.rates = jnp.asarray(rates, self.variances.dtype)
         if self.rates.shape != shape:
             raise ValueError(

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._linear import squared_wavenumbers
 from ._common import Samples, as_draws, as_samples
 
 
@@ -248,8 +249,7 @@ def _as_fields(name: str, x: Samples) -> Float[np.ndarray, "... n n"]:
 def _over_bins(values: Float[np.ndarray, "... n n"]) -> Float[np.ndarray, "... bins"]:
     """Means over the modes with ⌊|k|⌋ = 1 ... ⌊n/2⌋, of values in the order of `numpy.fft.fft2`."""
     n = values.shape[-1]
-    k = np.rint(np.fft.fftfreq(n, 1 / n))
-    bins = np.floor(np.sqrt(k[:, None] ** 2 + k[None, :] ** 2)).astype(int).ravel()
+    bins = np.floor(np.sqrt(squared_wavenumbers(n))).astype(int).ravel()
     order = np.argsort(bins, kind="stable")
     starts = np.searchsorted(bins[order], np.arange(n // 2 + 2))
     ordered = values.reshape(*values.shape[:-2], n * n)[..., order[: starts[-1]]]

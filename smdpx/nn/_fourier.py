@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._linear import Fourier
+from .._linear import Fourier, squared_wavenumbers
 from .._types import Args, RealScalarLike
 
 
@@ -106,6 +106,5 @@ class FourierFilter(eqx.Module):
 
 def _wavenumbers(n: int) -> tuple[np.ndarray, np.ndarray]:
     """The different |k|² of the half spectrum, and which of them each mode has, (n, n // 2 + 1)."""
-    k = np.fft.fftfreq(n, 1 / n)
-    squares, index = np.unique(k[:, None] ** 2 + k[None, : n // 2 + 1] ** 2, return_inverse=True)
+    squares, index = np.unique(squared_wavenumbers(n)[:, : n // 2 + 1], return_inverse=True)
     return squares, index.reshape(n, -1)

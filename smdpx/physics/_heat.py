@@ -5,11 +5,10 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from .._linear import Fourier
+from .._linear import Fourier, squared_wavenumbers
 from .._types import Args, RealScalarLike
 
 
@@ -70,8 +69,7 @@ class Heat(eqx.Module):
             t: not used.
         """
         del t
-        k = np.fft.fftfreq(self.n, 1 / self.n)
-        squares = jnp.asarray(k[:, None] ** 2 + k[None, : self.n // 2 + 1] ** 2, jnp.result_type(float))
+        squares = jnp.asarray(squared_wavenumbers(self.n)[:, : self.n // 2 + 1], jnp.result_type(float))
         return Fourier(-jnp.asarray(self.alpha, squares.dtype) * squares)
 
     def _on(self, x: Array) -> "Heat":
