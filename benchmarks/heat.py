@@ -54,8 +54,7 @@ def loss_by_hand(net, windows, unrolled=False):
     return jnp.mean(jax.lax.scan(step, states[0], inputs)[1]) / (G**2 * DT)
 
 
-def with_smdpx(adjoint=None):
-    loss = sx.WindowLoss(adjoint=adjoint)
+def with_smdpx(loss):
     return lambda net, windows: loss(-P + 2 * sx.Score(net, g), windows, jr.key(0), None)
 
 
@@ -77,18 +76,22 @@ def window_rows(net):
         windows = make_windows(batch, STEPS)
         theirs_s, theirs = compile_seconds(gradient(loss_by_hand, static), params, windows)
         for name, adjoint in (
-            ("scan", sx.ScanAdjoint()),
-            ("a checkpoint a step (default)", None),
+            ("scan (default)", sx.ScanAdjoint()),
+            ("a checkpoint a step", dfx.RecursiveCheckpointAdjoint(checkpoints=STEPS)),
             ("few checkpoints", dfx.RecursiveCheckpointAdjoint()),
         ):
-            ours_s, ours = compile_seconds(gradient(with_smdpx(adjoint), static), params, windows)
+            ours_s, ours = compile_seconds(
+                gradient(with_smdpx(sx.WindowLoss(adjoint=adjoint)), static), params, windows
+            )
             row = {"what": "value and gradient of 32 steps", "adjoint": name, "batch": batch}
-            rounds = 5 if name == "scan" else 2
+            rounds = 5 if name.startswith("scan") else 2
             row |= paired(lambda: ours(params, windows), lambda: theirs(params, windows), rounds=rounds)  # noqa: B023
             yield row | {"compile_ratio": ours_s / theirs_s, "MiB": mebibytes(ours), "scan, MiB": mebibytes(theirs)}
     windows = make_windows(4, STEPS)
     _, unrolled = compile_seconds(gradient(lambda n, w: loss_by_hand(n, w, unrolled=True), static), params, windows)
-    _, few = compile_seconds(gradient(with_smdpx(dfx.RecursiveCheckpointAdjoint()), static), params, windows)
+    _, few = compile_seconds(
+        gradient(with_smdpx(sx.WindowLoss(adjoint=dfx.RecursiveCheckpointAdjoint())), static), params, windows
+    )
     row = {
         "what": "memory of 32 steps, batch 4, MiB",
         "unrolled": mebibytes(unrolled),
@@ -102,7 +105,7 @@ def tiling_rows(net, tiled):
     compiled = []
     for one in (tiled, net):
         params, static = split(one)
-        compiled.append((compile_seconds(gradient(with_smdpx(), static), params, windows)[1], params))
+        compiled.append((compile_seconds(gradient(with_smdpx(sx.WindowLoss()), static), params, windows)[1], params))
     (a, pa), (b, pb) = compiled
     timing = paired(lambda: a(pa, windows), lambda: b(pb, windows), rounds=5)
     yield {"what": "tiled ÷ periodic", "of": "gradient of 2 steps, batch 4", **timing}

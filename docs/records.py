@@ -24,7 +24,6 @@ _HEADS = {
     "ours_updates_per_s": "smdpx, updates/s",
     "theirs_updates_per_s": "by hand, updates/s",
     "compile_ratio": "ratio of compile times",
-    "all_checkpoints": "all checkpoints",
     "few_checkpoints": "few checkpoints",
     "scan": "`lax.scan`",
     "Q_flow": "Q of `-P + s`",

@@ -4,6 +4,7 @@ diffrax's checkpointed loop keeps states and runs every step again for its gradi
 direct adjoint nests scans for a number of steps that it does not know. A window's number of steps is known.
 """
 
+from functools import partial
 from typing import Any
 
 import diffrax as dfx
@@ -26,24 +27,56 @@ class ScanAdjoint(dfx.AbstractAdjoint):
     ScanAdjoint()
     """
 
-    def loop(self, *, throw: Any, passed_solver_state: Any, passed_controller_state: Any, **kwargs: Any) -> Any:
+    def loop(
+        self, *, saveat: dfx.SaveAt, throw: Any, passed_solver_state: Any, passed_controller_state: Any, **kwargs: Any
+    ) -> Any:
         """Diffrax's loop, run as a scan."""
-        return self._loop(inner_while_loop=_refuse, outer_while_loop=_scan, **kwargs)
+        scan = partial(_scan, every_step=[sub.steps == 1 and sub.ts is None for sub in _leaves(saveat.subs)])
+        return self._loop(saveat=saveat, inner_while_loop=_refuse, outer_while_loop=scan, **kwargs)
 
 
-def _scan(cond_fun: Any, body_fun: Any, init: Any, *, max_steps: int, buffers: Any) -> Any:
+def _scan(cond_fun: Any, body_fun: Any, init: Any, *, max_steps: int, buffers: Any, every_step: list[bool]) -> Any:
     del cond_fun, buffers
+
+    def slots(state: Any) -> list[Any]:
+        saves = [save for save, every in zip(_leaves(state.save_state), every_step, strict=True) if every]
+        return [part for save in saves for part in (save.ts, save.ys, save.save_index)]
+
+    # What is saved at every step are the scan's own outputs, so a step sees room for one. In the carry, the whole
+    # buffer would be read and written by every step of the gradient.
+    one = jtu.tree_map(lambda leaf: jnp.zeros_like(leaf[:1]) if jnp.ndim(leaf) else 0, slots(init))
+    begin = eqx.tree_at(slots, init, one)
     # Counters begin as Python numbers and come back as arrays, or as larger Python numbers; Python's flags stay.
-    init = jtu.tree_map(lambda leaf: jnp.asarray(leaf) if type(leaf) in (int, float) else leaf, init)
-    after = eqx.filter_eval_shape(body_fun, init)
+    begin = jtu.tree_map(lambda leaf: jnp.asarray(leaf) if type(leaf) in (int, float) else leaf, begin)
+    after = eqx.filter_eval_shape(body_fun, begin)
     changes = jtu.tree_map(lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), after)
-    carry, static = eqx.partition(init, changes)
+    changes = eqx.tree_at(slots, changes, jtu.tree_map(lambda _: False, one))
+    carry, static = eqx.partition(begin, changes)
     carry = jtu.tree_map(lambda leaf, like: jnp.asarray(leaf, like.dtype), carry, eqx.filter(after, changes))
 
-    def body(carry: Any, _: None) -> tuple[Any, None]:
-        return eqx.filter(body_fun(eqx.combine(carry, static)), changes), None
+    def body(carry: Any, _: None) -> tuple[Any, Any]:
+        state = body_fun(eqx.combine(carry, static))
+        return eqx.filter(state, changes), slots(state)
 
-    return eqx.combine(jax.lax.scan(body, carry, None, length=max_steps)[0], static)
+    carry, saved = jax.lax.scan(body, carry, None, length=max_steps)
+    final = eqx.combine(carry, static)
+    return eqx.tree_at(slots, final, _joined(slots(init), saved, max_steps))
+
+
+def _joined(before: list[Any], saved: list[Any], steps: int) -> list[Any]:
+    """Times, states and their counts, as diffrax would have them after the loop."""
+    joined = []
+    for ts, ys, index, new_ts, new_ys in zip(
+        before[::3], before[1::3], before[2::3], saved[::3], saved[1::3], strict=True
+    ):
+        put = lambda whole, new: jax.lax.dynamic_update_slice_in_dim(whole, new[:, 0], index, axis=0)  # noqa: B023, E731
+        joined += [put(ts, new_ts), jtu.tree_map(put, ys, new_ys), index + steps]
+    return joined
+
+
+def _leaves(tree: Any) -> list[Any]:
+    """The diffrax objects in a tree of `SubSaveAt` or of what was saved for each."""
+    return jtu.tree_leaves(tree, is_leaf=lambda leaf: isinstance(leaf, dfx.SubSaveAt) or hasattr(leaf, "save_index"))
 
 
 def _refuse(*args: Any, **kwargs: Any) -> Any:

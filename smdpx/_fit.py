@@ -29,8 +29,9 @@ from ._drift import ReverseDrift, Score
 from ._equation import SDE, AbstractDrift
 from ._loss import AbstractLoss, WindowLoss, scores
 from ._progress import Progress, progress_bar
+from ._sharding import check_sharding, mean_over_devices, on_every_device
 from ._types import Args, Key, State
-from ._window import FreshPaths, check_window, draw, even_step
+from ._window import FreshPaths, Windows, check_window, draw, even_step
 
 __all__ = ["FitDiverged", "Stage", "fit"]
 
@@ -114,7 +115,7 @@ def fit(
     average: float = 0.999,
     callback: Callable[[Progress], dict[str, float] | None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    sharding: jax.sharding.Sharding | None = None,
+    sharding: jax.sharding.NamedSharding | None = None,
     args: Args = None,
 ) -> Any:
     """Train the score in an equation on simulated trajectories (arXiv:2301.10250, eqs 3-5).
@@ -162,6 +163,8 @@ def fit(
     """
     loss = WindowLoss() if loss is None else loss
     ts = _check(equation, paths, ts, loss, curriculum, average, args)
+    each = paths.windows if isinstance(paths, FreshPaths) else 1
+    check_sharding(sharding, [stage.batch // each for stage in curriculum], loss)
     run = _Run(equation, loss, optimizer, average, even_step(ts), _trained_steps(paths, ts, curriculum), sharding)
     start = paths.x0 if isinstance(paths, FreshPaths) else paths
     paths = paths if isinstance(paths, FreshPaths) else jtu.tree_map(jnp.asarray, paths)
@@ -188,6 +191,7 @@ def _fit_traced(run: "_Run", curriculum: Sequence[Stage], data: Any, key: Key, a
 
 def _fit_on_host(run: "_Run", curriculum: Any, data: Any, key: Key, args: Args, callback: Any, checkpoint: Any) -> Any:
     total = sum(stage.updates for stage in curriculum)
+    run, data, key, args = on_every_device((run, data, key, args), run.sharding)
     advance = eqx.filter_jit(run.advance)
     params = average = run.initial()
     resumed, restored = restore(checkpoint, run.begin(curriculum[0], params, average))
@@ -195,6 +199,7 @@ def _fit_on_host(run: "_Run", curriculum: Any, data: Any, key: Key, args: Args, 
     with progress_bar(total) as show:
         for index, stage in enumerate(curriculum[resumed:], start=resumed):
             state = run.begin(stage, params, average) if restored is None or index > resumed else restored
+            state = on_every_device(state, run.sharding)
             for stop in _reports(int(state.update), stage.updates, total):
                 started, before = time.perf_counter(), int(state.update)
                 start = state
@@ -223,7 +228,7 @@ class _Run(eqx.Module):
     average: float = eqx.field(static=True)
     step: float | None = eqx.field(static=True)
     steps: tuple[float, float] = eqx.field(static=True)
-    sharding: jax.sharding.Sharding | None = eqx.field(static=True)
+    sharding: jax.sharding.NamedSharding | None = eqx.field(static=True)
 
     def _split(self) -> tuple[Any, Any]:
         """The trained network's arrays, and everything else."""
@@ -259,27 +264,20 @@ class _Run(eqx.Module):
         optimizer = self.optimizer(stage.schedule())
         stage_key = jr.fold_in(key, index)
 
-        def objective(params: Any, key: Key) -> Array:
+        def gradient_on(windows: Windows, params: Any, key: Key) -> tuple[Array, Any]:
+            return jax.value_and_grad(lambda p: self.loss(eqx.combine(p, rest), windows, key, args))(params)
+
+        def gradient_of(params: Any, key: Key) -> tuple[Array, Any]:
             key_windows, key_loss = jr.split(key)
-            windows = draw(
-                paths,
-                ts,
-                self.step,
-                size=stage.window,
-                stride=stage.stride,
-                batch=stage.batch,
-                key=key_windows,
-                args=args,
-            )
-            if self.sharding is not None:
-                windows = jax.lax.with_sharding_constraint(windows, self.sharding)
-            return self.loss(eqx.combine(params, rest), windows, key_loss, args)
+            how = {"size": stage.window, "stride": stage.stride, "batch": stage.batch, "sharding": self.sharding}
+            windows = draw(paths, ts, self.step, key=key_windows, args=args, **how)
+            return mean_over_devices(gradient_on, self.sharding)(windows, params, key_loss)
 
         def more(state: _State) -> Array:
             return (state.update < stop) & state.finite
 
         def update(state: _State) -> _State:
-            value, gradient = jax.value_and_grad(objective)(state.params, jr.fold_in(stage_key, state.update))
+            value, gradient = gradient_of(state.params, jr.fold_in(stage_key, state.update))
             finite = jnp.isfinite(value) if guard else True
             # The average takes only weights whose loss was seen to be finite, so that it can be handed back.
             ramp = jnp.minimum(self.average, (1 + state.update) / (10 + state.update))

@@ -70,7 +70,12 @@ class AbstractLinear(eqx.Module):
                 f"The stiff linear parts of one equation must be diagonal in one basis; got {type(self).__name__} "
                 f"and {type(other).__name__}. State both in the same one."
             )
-        return eqx.tree_at(lambda L: L.rates, self, self.rates + other.rates)
+        try:
+            rates = jnp.add(*jnp.broadcast_arrays(self.rates, other.rates))
+        except ValueError:
+            shapes = f"{self.rates.shape} and {other.rates.shape}"
+            raise ValueError(f"The stiff linear parts of one equation act on one state; got rates {shapes}.") from None
+        return eqx.tree_at(lambda L: L.rates, self, rates)
 
     def __rmul__(self, c: RealScalarLike) -> AbstractLinear:
         c = c if isinstance(c, int | float) else jnp.asarray(c).astype(self.rates.dtype)

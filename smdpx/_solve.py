@@ -6,6 +6,7 @@ Time's direction and the Brownian path are `_lower`'s business. Solver, adjoint 
 are diffrax's own objects, passed through.
 """
 
+import warnings
 from typing import Any, cast
 
 import diffrax as dfx
@@ -126,19 +127,17 @@ def unroll(
     key: Key | None,
     args: Args,
     solver: dfx.AbstractSolver,
-    adjoint: dfx.AbstractAdjoint | None = None,
+    adjoint: dfx.AbstractAdjoint,
 ) -> State:
     """The states after each of the clock's steps, (steps, samples, ...): what losses and windows are made from.
 
     Without `solve`'s checks, and with a clock whose samples may each have times of their own.
     """
     steps = len(tau) - 1
-    if adjoint is None:
-        adjoint = dfx.DirectAdjoint() if steps == 1 else dfx.RecursiveCheckpointAdjoint(checkpoints=steps)
     path = None
     if isinstance(equation, SDE):
         path = GridNoise(key, jax.eval_shape(lambda x: x, x), levy_area(solver), clock)
-    solution = dfx.diffeqsolve(
+    solution = _diffeqsolve(
         lower(equation, clock, solver, path),
         solver,
         t0=tau[0],
@@ -153,6 +152,13 @@ def unroll(
         throw=False,
     )
     return solution.ys
+
+
+def _diffeqsolve(*args: Any, **kwargs: Any) -> dfx.Solution:
+    with warnings.catch_warnings():
+        # States are real, as was checked; diffrax looks at the networks' weights as well, and these may be complex.
+        warnings.filterwarnings("ignore", "Complex dtype support in Diffrax")
+        return dfx.diffeqsolve(*args, **kwargs)
 
 
 @eqx.filter_jit
@@ -184,7 +190,7 @@ def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, ho
         return dfx.VirtualBrownianTree(0.0, tau[-1], tau[-1] / 2**16, shape, key, levy_area(solver))
 
     def run(x0: State, key: Key | None) -> Any:
-        solution = dfx.diffeqsolve(
+        solution = _diffeqsolve(
             lower(equation, clock, solver, brownian(x0, key)),
             solver,
             t0=tau[0],

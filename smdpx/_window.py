@@ -17,8 +17,10 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float
 
+from ._adjoint import ScanAdjoint
 from ._equation import SDE, Forward
 from ._lower import Clock, WarpedClock
+from ._sharding import share_out
 from ._solve import unroll
 from ._types import Args, Key, State
 
@@ -88,16 +90,23 @@ class FreshPaths(eqx.Module):
         if self.windows < 1:
             raise ValueError(f"`FreshPaths` needs at least one window a trajectory; got {self.windows}.")
 
-    def simulate(self, ts: Float[Array, " times"], count: int, key: Key, args: Args) -> tuple[State, Array]:
+    def simulate(
+        self,
+        ts: Float[Array, " times"],
+        count: int,
+        key: Key,
+        args: Args,
+        sharding: jax.sharding.NamedSharding | None = None,
+    ) -> tuple[State, Array]:
         """Trajectories (count, times, ...) and their times (count, times)."""
         key_start, key_times, key_noise = jr.split(key, 3)
         start = jr.randint(key_start, (count,), 0, jtu.tree_leaves(self.x0)[0].shape[0])
-        x0 = jtu.tree_map(lambda leaf: leaf[start], self.x0)
+        x0 = share_out(jtu.tree_map(lambda leaf: leaf[start], self.x0), sharding)
         times = self._times(ts, count, key_times)
         tau = np.arange(len(ts), dtype=ts.dtype)
         clock = WarpedClock(times.T)
         noise = key_noise if isinstance(self.process, SDE) else None
-        x = unroll(self.process, x0, clock, tau, noise, args, self.solver)
+        x = unroll(self.process, x0, clock, tau, noise, args, self.solver, ScanAdjoint())
         together = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
         return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), together), times
 
@@ -135,6 +144,7 @@ def draw(
     batch: int,
     key: Key,
     args: Args = None,
+    sharding: jax.sharding.NamedSharding | None = None,
 ) -> Windows:
     """A batch of windows with uniform trajectories and starts.
 
@@ -147,6 +157,7 @@ def draw(
         batch: how many windows.
         key: a JAX key.
         args: handed to the process of `FreshPaths`.
+        sharding: how the batch lies on several devices.
 
     Returns:
         The windows.
@@ -155,17 +166,15 @@ def draw(
     key_path, key_start = jr.split(key)
     index = jr.randint(key_start, (batch, 1), 0, starts) + stride * jnp.arange(size)[None]
     if isinstance(paths, FreshPaths):
-        paths, times = paths.simulate(ts, batch // paths.windows, key_path, args)
-        path = jnp.arange(batch)[:, None] % times.shape[0]
-        t, step = times[path, index], None
+        x, t = paths.simulate(ts, batch // paths.windows, key_path, args, sharding)
+        # Each trajectory's windows lie together, on the device that has simulated it.
+        index = index.reshape(paths.windows, -1, size).swapaxes(0, 1)
+        cut = lambda leaf: jax.vmap(lambda path, i: path[i])(leaf, index).reshape(batch, size, *leaf.shape[2:])  # noqa: E731
+        x, t, step = jtu.tree_map(cut, x), cut(t), None
     else:
         path = jr.randint(key_path, (batch, 1), 0, jtu.tree_leaves(paths)[0].shape[0])
-        t = ts[index]
-    return Windows(
-        jtu.tree_map(lambda leaf: leaf[path, index], paths),
-        t,
-        None if step is None else step * stride,
-    )
+        x, t = jtu.tree_map(lambda leaf: leaf[path, index], paths), ts[index]
+    return share_out(Windows(x, t, None if step is None else step * stride), sharding)
 
 
 def check_window(size: int, stride: int, times: int) -> None:

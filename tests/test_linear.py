@@ -167,6 +167,11 @@ def test_states_keep_their_precision_whatever_that_of_the_rates(make, shape, dty
     ("do", "error", "message"),
     [
         (lambda: sx.Fourier(jnp.ones((2, 2))) + sx.Diagonal(jnp.ones(2)), TypeError, "one basis; got Fourier and Diag"),
+        (
+            lambda: sx.Fourier(jnp.ones((4, 3))) + sx.Fourier(jnp.ones((8, 5))),
+            ValueError,
+            r"act on one state; got rates \(4, 3\) and \(8, 5\)",
+        ),
         (lambda: sx.Diagonal(jnp.ones(2)) + 1.0, TypeError, "one basis; got Diagonal and float"),
         (lambda: sx.Fourier(jnp.ones((4, 4))), ValueError, r"\(n, n // 2 \+ 1\); got \(4, 4\).*rates\[:, : n // 2"),
         (lambda: sx.Fourier(jnp.ones(4)), ValueError, r"got \(4,\)"),

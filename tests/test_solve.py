@@ -185,6 +185,27 @@ def test_the_adjoint_is_the_users():
     np.testing.assert_allclose(jax.jvp(lambda x: end(x, dfx.ForwardMode()), (0.5,), (1.0,))[1], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "saveat",
+    [
+        None,
+        dfx.SaveAt(t1=True),
+        dfx.SaveAt(t0=True, t1=True),
+        dfx.SaveAt(steps=2, t1=True),
+        dfx.SaveAt(subs=[dfx.SubSaveAt(steps=True, fn=lambda t, y, args: y**2), dfx.SubSaveAt(t1=True)]),
+    ],
+    ids=["every step", "the end", "both ends", "every other step", "two ways"],
+)
+def test_a_plain_scan_saves_what_diffraxs_loop_does(saveat):
+    def total(x, adjoint):
+        saved = sx.solve(P + g, x, TS, key=KEY, adjoint=adjoint, saveat=saveat)
+        return sum(jnp.sum(jnp.where(jnp.isfinite(leaf), leaf, 0) ** 3) for leaf in jax.tree.leaves(saved)), saved
+
+    of = lambda adjoint: jax.grad(total, has_aux=True)(jnp.array([0.5, -1.0]), adjoint)  # noqa: E731
+    jax.tree.map(np.testing.assert_array_equal, of(sx.ScanAdjoint())[1], of(dfx.RecursiveCheckpointAdjoint())[1])
+    np.testing.assert_allclose(of(sx.ScanAdjoint())[0], of(dfx.RecursiveCheckpointAdjoint())[0], rtol=1e-5)
+
+
 # simulate
 
 

@@ -1,0 +1,71 @@
+"""Several devices: each has its share of a batch, and they meet once an update.
+
+Windows are drawn as on one device and then shared out, so the number of devices changes no result but by rounding
+(and the noise that a loss draws). The gradient is taken on each device alone, inside `jax.shard_map`, and averaged:
+left to XLA, a window of n steps would sum it over the devices n times, within the loop over its steps.
+"""
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.random as jr
+import jax.tree_util as jtu
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+
+def share_out(batch: Any, sharding: NamedSharding | None) -> Any:
+    """The batch, laid on the devices."""
+    return batch if sharding is None else jax.lax.with_sharding_constraint(batch, sharding)
+
+
+def on_every_device(tree: Any, sharding: NamedSharding | None) -> Any:
+    """The tree's arrays on every device: left on one, they would travel at every call."""
+    return tree if sharding is None else eqx.filter_shard(tree, NamedSharding(sharding.mesh, PartitionSpec()))
+
+
+def mean_over_devices(f: Callable[..., Any], sharding: NamedSharding | None) -> Callable[..., Any]:
+    """f(batch, params, key) on each device's share of the batch, averaged; f itself on one device."""
+    if sharding is None:
+        return f
+    axes = tuple(jtu.tree_leaves(tuple(sharding.spec)))
+    everywhere = PartitionSpec()
+
+    def local(batch: Any, params: Any, key: Any) -> Any:
+        return jax.lax.pmean(f(batch, params, jr.fold_in(key, jax.lax.axis_index(axes))), axes)
+
+    shares = (sharding.spec, everywhere, everywhere)
+    # With `check_vma` JAX would sum the gradients where the weights are used: in the loop again.
+    return jax.shard_map(local, mesh=sharding.mesh, in_specs=shares, out_specs=everywhere, check_vma=False)
+
+
+def check_sharding(sharding: Any, counts: Sequence[int], loss: Any) -> None:
+    """Raise where a batch of `counts` trajectories cannot be laid on the devices, or the loss cannot run there."""
+    if sharding is None:
+        return
+    if (
+        not isinstance(sharding, NamedSharding)
+        or len(sharding.spec) != 1
+        or any(kind is not AxisType.Auto for kind in sharding.mesh.axis_types)
+    ):
+        raise TypeError(
+            f"`sharding` splits the first axis of a batch over a mesh of automatic axes; got {sharding}. Write "
+            '`mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))` and '
+            '`NamedSharding(mesh, PartitionSpec("batch"))`.'
+        )
+    shares = prod(sharding.mesh.shape[axis] for axis in jtu.tree_leaves(tuple(sharding.spec)))
+    for count in counts:
+        if count % shares:
+            raise ValueError(
+                f"`sharding` lays a batch on {shares} devices, and {count} trajectories a batch are no multiple of it: "
+                "change the `batch` of the stage (with `FreshPaths`, a batch has batch / windows trajectories)."
+            )
+    adjoints = jtu.tree_leaves(loss, is_leaf=lambda leaf: isinstance(leaf, dfx.AbstractAdjoint))
+    if any(isinstance(adjoint, dfx.RecursiveCheckpointAdjoint) for adjoint in adjoints):
+        raise TypeError(
+            "`diffrax.RecursiveCheckpointAdjoint` cannot run under `sharding` (diffrax issue 765): leave the loss's "
+            "`adjoint` out; more devices have more memory."
+        )
