@@ -59,11 +59,13 @@ def versions() -> dict[str, str]:
 
 
 def record(name: str, command: str, rows) -> None:
-    """Write the run under docs/results and print it."""
+    """Print the run's rows as they come, and write them under docs/results."""
+    done = []
+    for row in rows:
+        print({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
+        done.append(row)
     path = pathlib.Path(__file__).parent.parent / "docs" / "results" / f"benchmark_{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     date = datetime.date.today().isoformat()
-    content = {"command": command, "date": date, "versions": versions(), "rows": rows}
+    content = {"command": command, "date": date, "versions": versions(), "rows": done}
     path.write_text(json.dumps(content, indent=1) + "\n")
-    for row in rows:
-        print({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()})

@@ -1,12 +1,14 @@
 """The heat problem with the paper's network: windows, sampling, the published tiling, and where the time goes.
 
-python benchmarks/heat.py
+python benchmarks/heat.py           # all parts: speed, tiling, window, sampling
+python benchmarks/heat.py window    # one of them
 
 Window of 32 steps, batch 4 and 16, and 500 cases × 32 steps, against hand-written scans with the same network; the
 memory of the window's gradient by adjoint; periodic convolutions against the published 64 × 64 tiling; GFLOP/s
 beside this machine's matrix product.
 """
 
+import sys
 import time
 
 import diffrax as dfx
@@ -183,10 +185,24 @@ def speed_rows(net):
         "of": "the network, batch 50",
         "GFLOP/s": 50 * forward_flops(net) / best(forward, fields) / 1e9,
     }
+    params, static = split(net)
+    backward = jax.jit(jax.grad(lambda p, x: jnp.sum(jax.vmap(eqx.combine(p, static), (None, 0))(0.1, x) ** 2)))
+    yield {
+        "what": "GFLOP/s",
+        "of": "its value and gradient, batch 50",
+        "GFLOP/s": 3 * 50 * forward_flops(net) / best(backward, params, fields) / 1e9,
+    }
     physics = jax.jit(jax.vmap(lambda x: heat.step(x, DT)))
+    around = jax.jit(lambda h: jax.nn.leaky_relu(jnp.pad(h, ((0, 0), (1, 2), (1, 2), (0, 0)), mode="wrap")))
+    layers = len([leaf for leaf in jax.tree.leaves(net) if getattr(leaf, "ndim", 0) == 4])
+    others = layers * best(around, jr.normal(jr.key(5), (50, N, N, 32)))
     noise = jax.jit(lambda key: jr.normal(key, fields.shape))
     whole = best(forward, fields)
-    for name, part in (("physics", best(physics, fields)), ("noise", best(noise, jr.key(8)))):
+    for name, part in (
+        ("padding and activations of all layers", others),
+        ("physics", best(physics, fields)),
+        ("noise", best(noise, jr.key(8))),
+    ):
         yield {"what": "time beside a forward pass", "of": name, "share": part / whole}
 
 
@@ -203,12 +219,14 @@ def best(f, *arguments, times=5):
 def main():
     net = sx.nn.ResNet(N, key=jr.key(9))
     tiled = sx.nn.Tiled(sx.nn.ResNet(2 * N, boundary="zero", key=jr.key(9)), N // 2)
-    rows = []
-    for part in (speed_rows(net), tiling_rows(net, tiled), window_rows(net), [sampling_row(net)]):
-        for row in part:
-            print(row, flush=True)
-            rows.append(row)
-    record("heat", "python benchmarks/heat.py", rows)
+    known = {
+        "speed": lambda: speed_rows(net),
+        "tiling": lambda: tiling_rows(net, tiled),
+        "window": lambda: window_rows(net),
+        "sampling": lambda: [sampling_row(net)],
+    }
+    for part in sys.argv[1:] or known:
+        record(f"heat_{part}", f"python benchmarks/heat.py {part}", known[part]())
 
 
 if __name__ == "__main__":

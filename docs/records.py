@@ -117,7 +117,8 @@ def heat_figures() -> str:
 
 def benchmark_heat() -> str:
     """The heat problem with the paper's network against hand-written scans."""
-    return _simple("benchmark_heat.json", "python benchmarks/heat.py")
+    parts = ("window", "sampling", "tiling", "speed")
+    return "\n\n".join(_simple(f"benchmark_heat_{part}.json", f"python benchmarks/heat.py {part}") for part in parts)
 
 
 def _heat(table: str, *parts: str) -> str:

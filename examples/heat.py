@@ -63,6 +63,8 @@ def main(
 
     def record(part: str, rows: Any) -> None:
         command = f"python examples/heat.py --preset {preset} --parts {part}"
+        if part == "baselines" and published_weights is not None:
+            command += f" --published-weights {published_weights}"
         write(out, f"{part}_{preset}.json", {"command": command, "versions": versions(), "rows": rows})
 
     if "inferences" in parts:

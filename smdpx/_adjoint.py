@@ -19,8 +19,12 @@ __all__ = ["ScanAdjoint"]
 class ScanAdjoint(dfx.AbstractAdjoint):
     """Gradients by storing every step: the fastest where memory allows, and for a few steps always.
 
-    For solves that take exactly `max_steps` steps, as windows do. Memory grows with the number of steps times what
-    the network keeps for its gradient; `diffrax.RecursiveCheckpointAdjoint()` keeps states only, and runs steps again.
+    For solves at fixed steps: `max_steps` of them, no more and no fewer, as windows take. Memory grows with the
+    number of steps times what the network keeps for its gradient; `diffrax.RecursiveCheckpointAdjoint()` keeps states
+    only, and runs steps again.
+
+    Raises:
+        TypeError: steps that adapt.
 
     >>> import smdpx as sx
     >>> sx.WindowLoss(adjoint=sx.ScanAdjoint()).adjoint
@@ -31,6 +35,12 @@ class ScanAdjoint(dfx.AbstractAdjoint):
         self, *, saveat: dfx.SaveAt, throw: Any, passed_solver_state: Any, passed_controller_state: Any, **kwargs: Any
     ) -> Any:
         """Diffrax's loop, run as a scan."""
+        grid = getattr(kwargs["stepsize_controller"], "ts", ())
+        if len(grid) - 1 != kwargs["max_steps"]:
+            raise TypeError(
+                f"`ScanAdjoint` takes `max_steps` steps, and `{type(kwargs['stepsize_controller']).__name__}` may take "
+                "others. For steps that adapt: `diffrax.RecursiveCheckpointAdjoint()`."
+            )
         scan = partial(_scan, every_step=[sub.steps == 1 and sub.ts is None for sub in _leaves(saveat.subs)])
         return self._loop(saveat=saveat, inner_while_loop=_refuse, outer_while_loop=scan, **kwargs)
 

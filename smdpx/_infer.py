@@ -27,6 +27,7 @@ from ._diffusion import Diffusion
 from ._drift import Drift, Score
 from ._equation import SDE, AbstractDrift, Forward, Reverse
 from ._loss import exact_divergence, sliced_divergence
+from ._sharding import pieces, take
 from ._solve import solve
 from ._types import Args, Key, State
 
@@ -96,15 +97,17 @@ def posterior(
     if chunk is None:
         saved = sum(leaf.size for leaf in jtu.tree_leaves(xT)) // cases * (len(ts) if whole else 1)
         chunk = max(1, _NUMBERS_AT_ONCE // max(saved, 1))
+    devices = max(pieces(leaf) for leaf in jtu.tree_leaves(xT))
+    chunk = max(devices, chunk - chunk % devices)
+    size = min(chunk, cases * n + -(cases * n) % devices)
     index = np.repeat(np.arange(cases), n)
     ends = []
     for start in range(0, cases * n, chunk):
         # The last chunk is filled up, so that every chunk runs the one compiled program.
-        size = min(chunk, cases * n)
         part = index[np.minimum(np.arange(start, start + size), cases * n - 1)]
         x = solve(
             equation,
-            jtu.tree_map(lambda leaf: leaf[part], xT),  # noqa: B023
+            jtu.tree_map(lambda leaf: take(leaf, part), xT),  # noqa: B023
             ts,
             key=jr.fold_in(key, start),
             args=args,

@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.random as jr
 import jax.tree_util as jtu
+from jax.core import Tracer
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
@@ -42,6 +43,21 @@ def mean_over_devices(f: Callable[..., Any], sharding: NamedSharding | None) -> 
     return jax.shard_map(local, mesh=sharding.mesh, in_specs=shares, out_specs=everywhere, check_vma=False)
 
 
+def pieces(x: Any) -> int:
+    """Into how many pieces a known array's first axis is cut, to lie on several devices."""
+    sharding = None if isinstance(x, Tracer) else getattr(x, "sharding", None)
+    return _pieces(sharding) if isinstance(sharding, NamedSharding) and sharding.spec else 1
+
+
+def take(x: Any, index: Any) -> Any:
+    """x[index], laid on the devices as x is: JAX would put all of it on each."""
+    return x[index] if pieces(x) == 1 else jax.device_put(x[index], x.sharding)
+
+
+def _pieces(sharding: NamedSharding) -> int:
+    return prod(sharding.mesh.shape[axis] for axis in jtu.tree_leaves(sharding.spec[0]))
+
+
 def check_sharding(sharding: Any, counts: Sequence[int], loss: Any) -> None:
     """Raise where a batch of `counts` trajectories cannot be laid on the devices, or the loss cannot run there."""
     if sharding is None:
@@ -56,7 +72,7 @@ def check_sharding(sharding: Any, counts: Sequence[int], loss: Any) -> None:
             '`mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))` and '
             '`NamedSharding(mesh, PartitionSpec("batch"))`.'
         )
-    shares = prod(sharding.mesh.shape[axis] for axis in jtu.tree_leaves(tuple(sharding.spec)))
+    shares = _pieces(sharding)
     for count in counts:
         if count % shares:
             raise ValueError(

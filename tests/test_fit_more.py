@@ -153,6 +153,13 @@ def weights(net):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(net)])
 
 
+def posterior(chunk):
+    x = jnp.linspace(-1, 1, 16).reshape(8, 2)
+    sample = lambda x: sx.posterior(-P + 2 * s + g, x, ts[::-1], 3, key=jax.random.key(3), chunk=chunk)
+    one, four = sample(x), sample(jax.device_put(x, split))
+    return float(abs(one - four).max()), four.sharding.shard_shape(four.shape)[0]
+
+
 data = jax.random.normal(jax.random.key(1), (32, 6, 2))
 one, four = program(None), program(split)
 unsharded, sharded = (weights(run(data, jax.random.key(2))) for run in (one, four))
@@ -161,6 +168,7 @@ print(json.dumps({
     "moved": float(abs(unsharded - weights(eqx.filter(s.net, eqx.is_inexact_array))).max()),
     "apart": float(abs(sharded - unsharded).max()),
     "kind": sys.argv[1],
+    "posterior": [posterior(None), posterior(8)],
     "update": [line for line in sums if "jit(train)/while/body" in line],
     "a step": [line for line in sums if "while/body" in line.partition("while/body")[2]],
     "samples": sorted({int(n) for n in re.findall(r"f32\\[(\\d+),6,2\\]", four.as_text())} - {32}),
@@ -196,6 +204,12 @@ def test_an_update_sums_gradients_over_devices_once_whatever_its_window(on_four_
 def test_each_device_simulates_its_own_share(on_four_devices):
     # 16 windows, two of each trajectory: 2 trajectories on each device, and 8 of them on none.
     assert on_four_devices["samples"] == {"arrays": [], "fresh": [2]}[on_four_devices["kind"]]
+
+
+def test_posterior_samples_lie_where_the_end_states_do(on_four_devices):
+    (apart, share), (apart_in_chunks, _) = on_four_devices["posterior"]
+    assert max(apart, apart_in_chunks) < 1e-6
+    assert share == 2
 
 
 def on(devices, axis_type=AxisType.Auto, *, spec=("batch",)):

@@ -206,6 +206,12 @@ def test_a_plain_scan_saves_what_diffraxs_loop_does(saveat):
     np.testing.assert_allclose(of(sx.ScanAdjoint())[0], of(dfx.RecursiveCheckpointAdjoint())[0], rtol=1e-5)
 
 
+def test_a_plain_scan_refuses_steps_that_adapt():
+    how = {"solver": dfx.Tsit5(), "stepsize_controller": dfx.PIDController(rtol=1e-3, atol=1e-3)}
+    with pytest.raises(TypeError, match="`ScanAdjoint` takes `max_steps` steps, and `PIDController` may take others"):
+        sx.solve(P, jnp.ones(2), TS, adjoint=sx.ScanAdjoint(), **how)
+
+
 # simulate
 
 
