@@ -26,6 +26,7 @@ class Preset:
         optimizer: of its training.
         stage: one stage of the S_max study, given the window.
         sizes: windows of the S_max study.
+        steps: numbers of steps of the solver study.
         convolutional: updates of the networks that are no filters.
         width: of the ResNets, which have 5 blocks a side at the paper's 32 and else 3.
         levels: widths of the UNet.
@@ -42,6 +43,7 @@ class Preset:
     optimizer: Callable[..., optax.GradientTransformation]
     stage: Callable[[int], sx.Stage]
     sizes: tuple[int, ...]
+    steps: tuple[int, ...]
     convolutional: int
     width: int
     levels: tuple[int, ...]
@@ -82,16 +84,16 @@ def paper_curriculum(updates_an_epoch: int) -> list[sx.Stage]:
 
 
 _SMALL = equal_work(64)
-_SIZES, _LEVELS = (2, 4, 8, 16, 32), (16, 32, 48, 64, 80, 96, 112)
+_SIZES, _STEPS, _LEVELS = (2, 4, 8, 16, 32), (8, 16, 32, 64, 256), (16, 32, 48, 64, 80, 96, 112)
 PRESETS = {
     "smoke": Preset(2, 64, 8, 4, 32, fourier_filter, [sx.Stage(2, 150, 0.3, batch=64)], fast_adam, _SMALL, (2, 3),
-        3, 4, (4, 4)),
+        (32, 64), 3, 4, (4, 4)),
     "cpu": Preset(
         3, 2500, 800, 64, 32, fourier_filter, [sx.Stage(2, 4000, 5e-2, batch=256)], fast_adam, equal_work(200_000),
-        _SIZES, 600, 16, _LEVELS,
+        _SIZES, _STEPS, 600, 16, _LEVELS,
     ),
     "paper": Preset(
         3, 2500, 1000, 64, 1, resnet, paper_curriculum(2500 // 16), optax.adam, equal_work(2_000_000), _SIZES,
-        20_000, 32, _LEVELS, resumable=True,
+        _STEPS, 20_000, 32, _LEVELS, resumable=True,
     ),
 }  # fmt: skip

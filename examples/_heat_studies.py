@@ -66,8 +66,8 @@ def shifts(s: sx.Score, count: int) -> list[Row]:
     return rows
 
 
-def solvers(mirrored: sx.Score, exponential: sx.Score, count: int) -> list[Row]:
-    """One trained score, other solvers and other numbers of steps."""
+def solvers(mirrored: sx.Score, exponential: sx.Score, count: int, wanted: tuple[int, ...]) -> list[Row]:
+    """One trained score, other solvers and other numbers of steps, of those that are wanted."""
     x0, xT = cases(count, jr.key(9))
     adaptive = dfx.PIDController(rtol=1e-4, atol=1e-6)
     rates = Scheme("rates", EXPONENTIAL.P, dfx.Euler(), 1.0)
@@ -88,7 +88,7 @@ def solvers(mirrored: sx.Score, exponential: sx.Score, count: int) -> list[Row]:
     ]
     rows = []
     for name, scheme, s, solver, steps, controller in runs:
-        for n in steps:
+        for n in (n for n in steps if n in wanted or controller is not None):
             found = {}
             for inference, equation in INFERENCES.items():
                 found[inference] = _figures(equation(scheme.P, s), x0, xT, scheme.grid(n), solver, controller)

@@ -81,7 +81,9 @@ def main(
     if "shifts" in parts:
         record("shifts", shifts(scores["exponential"][0], min(size.cases, 500)))
     if "solvers" in parts:
-        record("solvers", solvers(scores["mirrored step"][0], scores["exponential"][0], min(size.cases, 500)))
+        record(
+            "solvers", solvers(scores["mirrored step"][0], scores["exponential"][0], min(size.cases, 500), size.steps)
+        )
     print("\n" + markdown_table(out, preset) + "\n")
     draw_figures(out, preset, {name: found[0] for name, found in scores.items()})
     print(f"Records and figures are in {out}.")
