@@ -4,6 +4,7 @@ diffrax's checkpointed loop keeps states and runs every step again for its gradi
 direct adjoint nests scans for a number of steps that it does not know. A window's number of steps is known.
 """
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -48,40 +49,43 @@ class ScanAdjoint(dfx.AbstractAdjoint):
 def _scan(cond_fun: Any, body_fun: Any, init: Any, *, max_steps: int, buffers: Any, every_step: list[bool]) -> Any:
     del cond_fun, buffers
 
-    def slots(state: Any) -> list[Any]:
-        saves = [save for save, every in zip(_leaves(state.save_state), every_step, strict=True) if every]
-        return [part for save in saves for part in (save.ts, save.ys, save.save_index)]
+    def saves(state: Any) -> list[Any]:
+        return [save for save, every in zip(_leaves(state.save_state), every_step, strict=True) if every]
 
     # What is saved at every step are the scan's own outputs, so a step sees room for one. In the carry, the whole
     # buffer would be read and written by every step of the gradient.
-    one = jtu.tree_map(lambda leaf: jnp.zeros_like(leaf[:1]) if jnp.ndim(leaf) else 0, slots(init))
-    begin = eqx.tree_at(slots, init, one)
+    one = [_with_room_for_one(save) for save in saves(init)]
+    begin = eqx.tree_at(saves, init, one)
     # Counters begin as Python numbers and come back as arrays, or as larger Python numbers; Python's flags stay.
     begin = jtu.tree_map(lambda leaf: jnp.asarray(leaf) if type(leaf) in (int, float) else leaf, begin)
     after = eqx.filter_eval_shape(body_fun, begin)
     changes = jtu.tree_map(lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), after)
-    changes = eqx.tree_at(slots, changes, jtu.tree_map(lambda _: False, one))
+    changes = eqx.tree_at(saves, changes, jtu.tree_map(lambda _: False, one))
     carry, static = eqx.partition(begin, changes)
     carry = jtu.tree_map(lambda leaf, like: jnp.asarray(leaf, like.dtype), carry, eqx.filter(after, changes))
 
     def body(carry: Any, _: None) -> tuple[Any, Any]:
         state = body_fun(eqx.combine(carry, static))
-        return eqx.filter(state, changes), slots(state)
+        return eqx.filter(state, changes), saves(state)
 
     carry, saved = jax.lax.scan(body, carry, None, length=max_steps)
-    final = eqx.combine(carry, static)
-    return eqx.tree_at(slots, final, _joined(slots(init), saved, max_steps))
+    whole = [_joined(before, new, max_steps) for before, new in zip(saves(init), saved, strict=True)]
+    return eqx.tree_at(saves, eqx.combine(carry, static), whole)
 
 
-def _joined(before: list[Any], saved: list[Any], steps: int) -> list[Any]:
-    """Times, states and their counts, as diffrax would have them after the loop."""
-    joined = []
-    for ts, ys, index, new_ts, new_ys in zip(
-        before[::3], before[1::3], before[2::3], saved[::3], saved[1::3], strict=True
-    ):
-        put = lambda whole, new: jax.lax.dynamic_update_slice_in_dim(whole, new[:, 0], index, axis=0)  # noqa: B023, E731
-        joined += [put(ts, new_ts), jtu.tree_map(put, ys, new_ys), index + steps]
-    return joined
+def _with_room_for_one(save: Any) -> Any:
+    ts, ys = jtu.tree_map(lambda leaf: jnp.zeros_like(leaf[:1]), (save.ts, save.ys))
+    return dataclasses.replace(save, ts=ts, ys=ys, save_index=0)
+
+
+def _joined(before: Any, saved: Any, steps: int) -> Any:
+    """What was saved, as diffrax would have it after the loop; `saved` has one of each step."""
+
+    def put(whole: jax.Array, new: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice_in_dim(whole, new[:, 0], before.save_index, axis=0)
+
+    ts, ys = jtu.tree_map(put, (before.ts, before.ys), (saved.ts, saved.ys))
+    return dataclasses.replace(before, ts=ts, ys=ys, save_index=before.save_index + steps)
 
 
 def _leaves(tree: Any) -> list[Any]:

@@ -162,9 +162,7 @@ def fit(
     dx = [-P(x) + ½g²·s(t, x)] dτ
     """
     loss = WindowLoss() if loss is None else loss
-    ts = _check(equation, paths, ts, loss, curriculum, average, args)
-    each = paths.windows if isinstance(paths, FreshPaths) else 1
-    check_sharding(sharding, [stage.batch // each for stage in curriculum], loss)
+    ts = _check(equation, paths, ts, loss, curriculum, average, sharding, args)
     run = _Run(equation, loss, optimizer, average, even_step(ts), _trained_steps(paths, ts, curriculum), sharding)
     start = paths.x0 if isinstance(paths, FreshPaths) else paths
     paths = paths if isinstance(paths, FreshPaths) else jtu.tree_map(jnp.asarray, paths)
@@ -324,7 +322,9 @@ def _network(equation: Any) -> Any:
     return drift.net if isinstance(drift, Score) else drift.f
 
 
-def _check(equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, average: float, args: Args) -> Any:
+def _check(
+    equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, average: float, sharding: Any, args: Args
+) -> Any:
     if not isinstance(equation, AbstractDrift | SDE):
         raise TypeError(f"`fit` needs an equation such as `-P + 2*s`; got {type(equation).__name__}.")
     network = _network(equation)
@@ -339,6 +339,8 @@ def _check(equation: Any, paths: Any, ts: Any, loss: Any, curriculum: Any, avera
         validate.check_step_grid(equation, ts[:: stage.stride])
     if isinstance(paths, FreshPaths) and paths.jitter:
         validate.check_free_steps(equation)
+    windows = paths.windows if isinstance(paths, FreshPaths) else 1
+    check_sharding(sharding, [stage.batch // windows for stage in curriculum], loss)
     if not 0 <= average < 1:
         raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
     validate.check_drifts(equation, start, args)

@@ -32,7 +32,7 @@ def mean_over_devices(f: Callable[..., Any], sharding: NamedSharding | None) -> 
     """f(batch, params, key) on each device's share of the batch, averaged; f itself on one device."""
     if sharding is None:
         return f
-    axes = tuple(jtu.tree_leaves(tuple(sharding.spec)))
+    axes = _axes(sharding)
     everywhere = PartitionSpec()
 
     def local(batch: Any, params: Any, key: Any) -> Any:
@@ -54,8 +54,13 @@ def take(x: Any, index: Any) -> Any:
     return x[index] if pieces(x) == 1 else jax.device_put(x[index], x.sharding)
 
 
+def _axes(sharding: NamedSharding) -> tuple[str, ...]:
+    """The mesh's axes that an array's first axis is split over."""
+    return tuple(jtu.tree_leaves(sharding.spec[0]))
+
+
 def _pieces(sharding: NamedSharding) -> int:
-    return prod(sharding.mesh.shape[axis] for axis in jtu.tree_leaves(sharding.spec[0]))
+    return prod(sharding.mesh.shape[axis] for axis in _axes(sharding))
 
 
 def check_sharding(sharding: Any, counts: Sequence[int], loss: Any) -> None:
