@@ -123,6 +123,7 @@ def _windows(plt: Any, rows: list[dict[str, Any]]) -> Any:
         ax.set_xticks(sizes, [str(size) for size in sizes])
         ax.set(title=EQUATIONS[name], xlabel="S_max")
         ax.set_ylim(0, 1.5 * exact[name]["reconstruction"])
+        ax.ticklabel_format(axis="y", scilimits=(0, 0))
     axes[0].set_ylabel("reconstruction MSE")
     axes[0].legend(frameon=False)
     return figure
@@ -142,6 +143,8 @@ def _shifts(plt: Any, rows: list[dict[str, Any]]) -> Any:
             ax.set_yscale("log")
             if name == "noise":
                 ax.set_xscale("log")
+                ax.set_xticks([], minor=True)
+            ax.set_xticks(row[name], [f"{value:g}" for value in row[name]])
         column[1].set_xlabel(label)
     axes[0, 0].set_ylabel("reconstruction MSE")
     axes[1, 0].set_ylabel("MSE to x₀")
