@@ -74,6 +74,7 @@ def mebibytes(compiled):
 
 def window_rows(net):
     params, static = split(net)
+    memory = {}
     for batch in (4, 16):
         windows = make_windows(batch, STEPS)
         theirs_s, theirs = compile_seconds(gradient(loss_by_hand, static), params, windows)
@@ -88,18 +89,12 @@ def window_rows(net):
             row = {"what": "value and gradient of 32 steps", "adjoint": name, "batch": batch}
             rounds = 5 if name.startswith("scan") else 2
             row |= paired(lambda: ours(params, windows), lambda: theirs(params, windows), rounds=rounds)  # noqa: B023
-            yield row | {"compile_ratio": ours_s / theirs_s, "MiB": mebibytes(ours), "scan, MiB": mebibytes(theirs)}
-    windows = make_windows(4, STEPS)
-    _, unrolled = compile_seconds(gradient(lambda n, w: loss_by_hand(n, w, unrolled=True), static), params, windows)
-    _, few = compile_seconds(
-        gradient(with_smdpx(sx.WindowLoss(adjoint=dfx.RecursiveCheckpointAdjoint())), static), params, windows
-    )
-    row = {
-        "what": "memory of 32 steps, batch 4, MiB",
-        "unrolled": mebibytes(unrolled),
-        "few checkpoints": mebibytes(few),
-    }
-    yield row | {"few ÷ unrolled": mebibytes(few) / mebibytes(unrolled)}
+            memory[name, batch] = mebibytes(ours)
+            yield row | {"compile_ratio": ours_s / theirs_s, "MiB": memory[name, batch], "scan, MiB": mebibytes(theirs)}
+    by_hand = gradient(lambda net, windows: loss_by_hand(net, windows, unrolled=True), static)
+    unrolled, few = mebibytes(compile_seconds(by_hand, params, make_windows(4, STEPS))[1]), memory["few checkpoints", 4]
+    row = {"what": "memory of 32 steps, batch 4, MiB", "unrolled": unrolled, "few checkpoints": few}
+    yield row | {"few ÷ unrolled": few / unrolled}
 
 
 def tiling_rows(net, tiled):

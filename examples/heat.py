@@ -61,10 +61,8 @@ def main(
         scores[scheme.name], seconds[scheme.name] = train(size, scheme, size.curriculum, out)
         print(f"{scheme.name}: {seconds[scheme.name]:.0f} s of training a seed", flush=True)
 
-    def record(part: str, rows: Any) -> None:
-        command = f"python examples/heat.py --preset {preset} --parts {part}"
-        if part == "baselines" and published_weights is not None:
-            command += f" --published-weights {published_weights}"
+    def record(part: Part, rows: Any, options: str = "") -> None:
+        command = f"python examples/heat.py --preset {preset} --parts {part}{options}"
         write(out, f"{part}_{preset}.json", {"command": command, "versions": versions(), "rows": rows})
 
     if "inferences" in parts:
@@ -72,10 +70,12 @@ def main(
     if "baselines" in parts:
         few = slice(None, min(size.cases, 500))
         rows = classical(size, x0[few], xT[few], jr.key(101)) + networks(size, out, x0[few], xT[few], jr.key(102))
+        options = ""
         if published_weights is not None:
             some = slice(None, min(size.cases, 100))
             rows += published(published_weights, x0[some], xT[some], jr.key(103))
-        record("baselines", rows)
+            options = f" --published-weights {published_weights}"
+        record("baselines", rows, options)
     if "windows" in parts:
         record("windows", window_sizes(size, out, x0[:500], xT[:500]))
     if "shifts" in parts:
