@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 FIGURES = ("reconstruction", "distance", "spectral")
-HEAD = "| method | reconstruction MSE | MSE to x₀ | spectral error |\n|---|---|---|---|"
+UNITS = {"reconstruction": 1e-5}
+HEAD = "| method | reconstruction MSE, 10⁻⁵ | MSE to x₀ | spectral error |\n|---|---|---|---|"
 # What the three inferences are compared with, and what the figures are called.
 EQUATIONS = {"posterior mean": "-P + 2*s", "posterior sample": "-P + 2*s + g", "probability flow": "-P + s"}
 
@@ -55,10 +56,13 @@ def posterior_table(folder: pathlib.Path, preset: str) -> str:
 
 def windows_table(folder: pathlib.Path, preset: str) -> str:
     """Reconstruction and distance against the size of the windows."""
-    lines = ["| S_max | reconstruction: mean | sample | flow | MSE to x₀: mean | sample |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| S_max | reconstruction, 10⁻⁵: mean | sample | flow | MSE to x₀: mean | sample |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in read(folder, f"windows_{preset}.json"):
-        cells = [_cell([seed[name]["reconstruction"] for seed in row["seeds"]]) for name in EQUATIONS]
-        cells += [_cell([seed[name]["distance"] for seed in row["seeds"]]) for name in [*EQUATIONS][:2]]
+        cells = [_cell([seed[name] for seed in row["seeds"]], "reconstruction") for name in EQUATIONS]
+        cells += [_cell([seed[name] for seed in row["seeds"]], "distance") for name in [*EQUATIONS][:2]]
         lines.append(f"| {row['S_max']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -76,14 +80,14 @@ def solvers_table(folder: pathlib.Path, preset: str) -> str:
 def shifts_table(folder: pathlib.Path, preset: str) -> str:
     """Mean squared errors of shifted data, learned beside exact."""
     lines = [
-        "| α | g | sample: reconstruction (exact) | MSE to x₀ (exact) | mean: MSE to x₀ (exact) |",
+        "| α | g | sample: reconstruction, 10⁻⁵ (exact) | MSE to x₀ (exact) | mean: MSE to x₀ (exact) |",
         "|---|---|---|---|---|",
     ]
     for row in read(folder, f"shifts_{preset}.json"):
         alphas, noises = np.meshgrid(row["alpha"], row["noise"], indexing="ij")
         for i, (alpha, noise) in enumerate(zip(alphas.ravel(), noises.ravel(), strict=True)):
             pairs = [
-                f"{row[name][what][i]:.3g} ({row['exact ' + name][what][i]:.3g})"
+                f"{_number(row[name][what][i], what)} ({_number(row['exact ' + name][what][i], what)})"
                 for name, what in (("sample", "reconstruction"), ("sample", "distance"), ("mean", "distance"))
             ]
             lines.append(f"| {alpha:g} | {noise:g} | {' | '.join(pairs)} |")
@@ -93,17 +97,23 @@ def shifts_table(folder: pathlib.Path, preset: str) -> str:
 def _triple(found: Any) -> str:
     if not isinstance(found, dict):
         return "–" if found is None else str(found)
-    return f"{found['reconstruction']:.3g} / {found['distance']:.3g} / {found['spectral']:.3g}"
+    return " / ".join(_number(found[name], name) for name in FIGURES)
 
 
 def _line(label: str, seeds: list[dict[str, float]]) -> str:
-    return f"| {label} | {' | '.join(_cell([seed[name] for seed in seeds]) for name in FIGURES)} |"
+    return f"| {label} | {' | '.join(_cell(seeds, name) for name in FIGURES)} |"
 
 
 def _mean(values: list[float]) -> str:
     return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 
-def _cell(values: list[float]) -> str:
-    mean = f"{np.mean(values):.3g}"
-    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.1g}"
+def _cell(seeds: list[dict[str, float]], figure: str) -> str:
+    values = [seed[figure] for seed in seeds]
+    mean = _number(float(np.mean(values)), figure)
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1) / UNITS.get(figure, 1.0):.1g}"
+
+
+def _number(value: float, figure: str) -> str:
+    """Three digits, the zeros among them too."""
+    return "0" if value == 0 else f"{value / UNITS.get(figure, 1.0):#.3g}".removesuffix(".")
