@@ -4,7 +4,7 @@ A field on 32 × 32 periodic pixels conducts heat until t = .2 under noise: whic
 linear and Gaussian, so the posterior is closed form, mode by mode, and every method here is measured against it.
 
 python examples/heat.py                      # cpu: all parts, on two cores
-python examples/heat.py --preset smoke       # seconds; its numbers mean nothing
+python examples/heat.py --preset smoke       # minutes, of compilation; its numbers mean nothing
 python examples/heat.py --preset paper       # the paper's network and schedule, for GPUs; resumes
 python examples/heat.py --parts solvers      # one part alone; it trains what it needs
 python examples/heat.py --published-weights DIR  # also the paper's weights, heat_resnet_weights.npz in DIR
@@ -48,7 +48,7 @@ def main(
     """Train, measure against the exact posterior, write records and figures.
 
     Args:
-        preset: smoke (seconds), cpu (a real result on two cores), or paper (the paper's scale; resumes).
+        preset: smoke (minutes), cpu (a real result on two cores), or paper (the paper's scale; resumes).
         out: where the records, the tables and the figures go.
         parts: which experiments to run; each writes a record of its own.
         published_weights: a folder with the paper's weights, heat_resnet_weights.npz, to measure as well.

@@ -3,7 +3,7 @@
     dx = -7 sign(x) x² dt + .03 dW,  x₀ = ±1,  t in [0, 10]
 
 python examples/toy.py                        trains, prints the table, writes the figures (preset cpu)
-python examples/toy.py --preset smoke         the same in seconds, with no meaning in its numbers
+python examples/toy.py --preset smoke         the same in minutes, with no meaning in its numbers
 python examples/toy.py --preset paper         the schedule of appendix C: on a GPU; stop it and run it again
 """
 
@@ -81,7 +81,7 @@ def main(
     """Train, print the table, write the figures.
 
     Args:
-        preset: smoke (seconds), cpu (a real result on two cores), or paper (appendix C; resumes).
+        preset: smoke (minutes), cpu (a real result on two cores), or paper (appendix C; resumes).
         out: where the record, the table and the figures go.
         methods: which trainings to run.
     """
