@@ -129,7 +129,8 @@ def _heat(table: str, *parts: str) -> str:
     module = _example("_heat_table")
     if records[0] is None or module is None:
         return _not_run("python examples/heat.py")
-    rows = getattr(module, table)(RESULTS / "heat", "cpu").replace(" ± ", "\u00a0±\u00a0")
+    rows = getattr(module, table)(RESULTS / "heat", "cpu")
+    rows = rows.replace(" ± ", "\u00a0±\u00a0").replace(" / ", "\u00a0/\u00a0")
     figure = RESULTS / "heat" / f"{parts[0]}.png"
     shown = [_figure(f"results/heat/{figure.name}", parts[0])] if figure.exists() and table != "markdown_table" else []
     seconds = [row["training s per seed"] for row in records[0]["rows"] if "training s per seed" in row]
