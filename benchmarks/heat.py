@@ -107,7 +107,7 @@ def tiling_rows(net, tiled):
     (a, pa), (b, pb) = compiled
     yield tiling_row("gradient of 2 steps, batch 4", lambda: a(pa, windows), lambda: b(pb, windows))
     x = jr.normal(jr.key(1), (50, N, N))
-    a, b = (jax.jit(lambda x, one=one: jax.vmap(one, (None, 0))(0.1, x)) for one in (tiled, net))
+    a, b = (jax.jit(lambda x, one=one: forward(one, x)) for one in (tiled, net))
     yield tiling_row("forward pass, batch 50", lambda: a(x), lambda: b(x))
     c, d = (jax.jit(lambda x, key, one=one: sample(one, x, key)) for one in (tiled, net))
     key = jr.key(3)
@@ -118,6 +118,10 @@ def tiling_row(of, tiled, periodic, rounds=5):
     timing = paired(tiled, periodic, rounds=rounds)
     timing["tiled_s"], timing["periodic_s"] = timing.pop("ours_s"), timing.pop("theirs_s")
     return {"what": "tiled ÷ periodic", "of": of, **timing}
+
+
+def forward(net, x):
+    return jax.vmap(net, (None, 0))(0.1, x)
 
 
 def sample(net, x, key):
@@ -189,11 +193,10 @@ def speed_rows(net):
         pull = jax.jit(lambda y, w, c, conv=conv: jax.vjp(conv, y, w)[1](c)[1])
         yield {"what": "GFLOP/s", "of": f"its weight gradient, {layout}", "GFLOP/s": flops / best(pull, y, w, y) / 1e9}
     fields = jr.normal(jr.key(7), (50, N, N))
-    forward = jax.jit(lambda x: jax.vmap(net, (None, 0))(0.1, x))
-    whole = best(forward, fields)
+    whole = best(jax.jit(lambda x: forward(net, x)), fields)
     yield {"what": "GFLOP/s", "of": "the network, batch 50", "GFLOP/s": 50 * forward_flops(net) / whole / 1e9}
     params, static = split(net)
-    backward = jax.jit(jax.grad(lambda p, x: jnp.sum(jax.vmap(eqx.combine(p, static), (None, 0))(0.1, x) ** 2)))
+    backward = jax.jit(jax.grad(lambda p, x: jnp.sum(forward(eqx.combine(p, static), x) ** 2)))
     yield {
         "what": "GFLOP/s",
         "of": "its value and gradient, batch 50",

@@ -64,10 +64,7 @@ def toy_table() -> str:
     table = _example("_toy_table")
     if record is None or table is None:
         return _not_run("python examples/toy.py")
-    seconds = [row["training s per seed"] for row in record["rows"] if "training s per seed" in row]
-    spent = f"Training took {min(seconds):.0f} to {max(seconds):.0f} s a seed. " if seconds else ""
-    rows = table.markdown_table(record["rows"]).replace(" ± ", "\u00a0±\u00a0")
-    return f"{rows}\n\n{spent}{_source(record)}"
+    return f"{_unbroken(table.markdown_table(record['rows']))}\n\n{_training_time(record)}{_source(record)}"
 
 
 def toy_figures() -> str:
@@ -129,13 +126,11 @@ def _heat(table: str, *parts: str) -> str:
     module = _example("_heat_table")
     if records[0] is None or module is None:
         return _not_run("python examples/heat.py")
-    rows = getattr(module, table)(RESULTS / "heat", "cpu")
-    rows = rows.replace(" ± ", "\u00a0±\u00a0").replace(" / ", "\u00a0/\u00a0")
+    rows = _unbroken(getattr(module, table)(RESULTS / "heat", "cpu"))
     figure = RESULTS / "heat" / f"{parts[0]}.png"
     shown = [_figure(f"results/heat/{figure.name}", parts[0])] if figure.exists() and table != "markdown_table" else []
-    seconds = [row["training s per seed"] for row in records[0]["rows"] if "training s per seed" in row]
-    spent = f"Training took {min(seconds):.0f} to {max(seconds):.0f} s a seed. " if seconds else ""
-    return "\n\n".join([rows, spent + " ".join(_source(record) for record in records if record is not None), *shown])
+    sources = " ".join(_source(record) for record in records if record is not None)
+    return "\n\n".join([rows, _training_time(records[0]) + sources, *shown])
 
 
 def factor_two() -> str:
@@ -181,6 +176,16 @@ def _source(record: dict[str, Any]) -> str:
     machine = f" on {device}, {cores} cores" if device else ""
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"Made by `{record['command']}`{machine}{f', {date}' if date else ''}: {listed}."
+
+
+def _training_time(record: dict[str, Any]) -> str:
+    seconds = [row["training s per seed"] for row in record["rows"] if "training s per seed" in row]
+    return f"Training took {min(seconds):.0f} to {max(seconds):.0f} s a seed. " if seconds else ""
+
+
+def _unbroken(table: str) -> str:
+    """A table whose cells of several numbers stay on one line."""
+    return table.replace(" ± ", "\u00a0±\u00a0").replace(" / ", "\u00a0/\u00a0")
 
 
 def _tables(rows: list[dict[str, Any]]) -> str:

@@ -68,12 +68,10 @@ def main(
     if "inferences" in parts:
         record("inferences", inferences(size, scores, seconds, x0, xT))
     if "baselines" in parts:
-        few = slice(None, min(size.cases, 500))
-        rows = classical(size, x0[few], xT[few], jr.key(101)) + networks(size, out, x0[few], xT[few], jr.key(102))
+        rows = classical(size, x0[:500], xT[:500], jr.key(101)) + networks(size, out, x0[:500], xT[:500], jr.key(102))
         options = ""
         if published_weights is not None:
-            some = slice(None, min(size.cases, 100))
-            rows += published(published_weights, x0[some], xT[some], jr.key(103))
+            rows += published(published_weights, x0[:100], xT[:100], jr.key(103))
             options = f" --published-weights {published_weights}"
         record("baselines", rows, options)
     if "windows" in parts:
