@@ -80,7 +80,7 @@ def window_rows(net):
         windows = make_windows(batch, STEPS)
         theirs_s, theirs = compile_seconds(gradient(loss_by_hand, static), params, windows)
         for name, adjoint in (
-            ("scan (default)", sx.ScanAdjoint()),
+            ("scan (default)", None),
             ("a checkpoint a step", dfx.RecursiveCheckpointAdjoint(checkpoints=STEPS)),
             ("few checkpoints", dfx.RecursiveCheckpointAdjoint()),
         ):

@@ -34,7 +34,7 @@ def train(
     def one(key: jax.Array, start: sx.Score | None, **options: Any) -> sx.Score:
         key_data, key_net, key_fit = jr.split(key, 3)
         s = sx.Score(preset.network(key_net), g) if start is None else start
-        loss = sx.WindowLoss(solver=scheme.solver, adjoint=sx.ScanAdjoint())
+        loss = sx.WindowLoss(solver=scheme.solver)
         return sx.fit(
             -scheme.P + 2 * s,
             data(preset, scheme, key_data),

@@ -5,7 +5,6 @@ score once; simulation, training, posterior samples and likelihoods are solves o
 """
 
 from . import data as data, exact as exact, metrics as metrics, nn as nn, physics as physics, plot as plot
-from ._adjoint import ScanAdjoint as ScanAdjoint
 from ._check import StepReport as StepReport, check as check
 from ._diffusion import Diffusion as Diffusion
 from ._drift import Drift as Drift, ReverseDrift as ReverseDrift, Score as Score
@@ -37,4 +36,5 @@ from ._progress import Progress as Progress
 from ._solve import simulate as simulate, solve as solve
 from ._step import StepDrift as StepDrift, mirror as mirror, negative_step as negative_step
 from ._sweep import sweep as sweep
+from ._terms import terms as terms
 from ._window import FreshPaths as FreshPaths, Windows as Windows

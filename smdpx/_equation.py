@@ -7,7 +7,7 @@ Drifts form a vector space over a direction of time. Forward drifts are rates in
 drifts are rates in τ = T - t, and unary minus turns one into the other. Every callable sees the
 physical t in both. An equation is either a drift (an ODE) or a drift plus one diffusion (an SDE). The only
 nodes are a flat sum and a scaling; the leaves are in `_drift` and `_step`, the noise in `_diffusion`. How
-an equation becomes a solve is `_lower`'s business.
+an equation becomes a solve is `_terms`' business.
 """
 
 from __future__ import annotations

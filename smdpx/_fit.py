@@ -31,7 +31,7 @@ from ._loss import AbstractLoss, WindowLoss, scores
 from ._progress import Progress, progress_bar
 from ._sharding import check_sharding, mean_over_devices, on_every_device
 from ._types import Args, Key, State
-from ._window import FreshPaths, Windows, check_window, draw, even_step
+from ._window import FreshPaths, Windows, check_window, draw, even_step, long_steps
 
 __all__ = ["FitDiverged", "Stage", "fit"]
 
@@ -166,7 +166,8 @@ def fit(
     run = _Run(equation, loss, optimizer, average, even_step(ts), _trained_steps(paths, ts, curriculum), sharding)
     start = paths.x0 if isinstance(paths, FreshPaths) else paths
     paths = paths if isinstance(paths, FreshPaths) else jtu.tree_map(jnp.asarray, paths)
-    data = (paths, jnp.asarray(ts, jtu.tree_leaves(start)[0].dtype))
+    dtype = jtu.tree_leaves(start)[0].dtype
+    data = (paths, jnp.asarray(ts, dtype), {stage.stride: long_steps(ts, stage.stride, dtype) for stage in curriculum})
     if not validate.is_concrete(equation, paths, key, args):
         if callback is not None or checkpoint is not None:
             raise ValueError("Under a JAX transformation `fit` is one program: no `callback`, no `checkpoint`.")
@@ -257,7 +258,8 @@ class _Run(eqx.Module):
         With a guard the loop stops at the first loss that is not finite, and the average holds no weights of
         a later update. Without one it is some 4 % faster, and only says afterwards that there was such a loss.
         """
-        paths, ts = data
+        paths, ts, steps = data
+        step = steps[stage.stride] if self.step is None else self.step
         rest = self._split()[1]
         optimizer = self.optimizer(stage.schedule())
         stage_key = jr.fold_in(key, index)
@@ -268,7 +270,7 @@ class _Run(eqx.Module):
         def gradient_of(params: Any, key: Key) -> tuple[Array, Any]:
             key_windows, key_loss = jr.split(key)
             how = {"size": stage.window, "stride": stage.stride, "batch": stage.batch, "sharding": self.sharding}
-            windows = draw(paths, ts, self.step, key=key_windows, args=args, **how)
+            windows = draw(paths, ts, step, key=key_windows, args=args, **how)
             return mean_over_devices(gradient_on, self.sharding)(windows, params, key_loss)
 
         def more(state: _State) -> Array:

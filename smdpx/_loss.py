@@ -22,11 +22,10 @@ import jax.tree_util as jtu
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from ._adjoint import ScanAdjoint
 from ._drift import Score
 from ._equation import SDE, AbstractDrift
-from ._lower import sign_of
 from ._solve import unroll
+from ._terms import sign_of
 from ._types import Args, Key, State
 from ._window import Windows, first, last
 
@@ -64,22 +63,22 @@ class WindowLoss(AbstractLoss):
         weights: the weight of the state j steps from where the unroll starts, `weights(j)` for j = 1, 2, ...;
             default: equal weights.
         solver: the diffrax solver of the unroll, default Euler.
-        adjoint: a diffrax adjoint. Default: `ScanAdjoint()`, as fast as a hand-written scan and with its memory;
-            `diffrax.RecursiveCheckpointAdjoint()` runs steps again, and fits longer windows into memory.
+        adjoint: a diffrax adjoint, such as `diffrax.RecursiveCheckpointAdjoint()`, which keeps few states and fits long
+            windows of fields into memory. Default: a scan that keeps what its steps computed, or, for long windows of
+            small states, runs them again, whichever is faster.
     """
 
     coefficient: ClassVar[int | None] = 2
 
     weights: Callable[[Any], Any] | None = None
     solver: dfx.AbstractSolver = dfx.Euler()
-    adjoint: dfx.AbstractAdjoint = ScanAdjoint()
+    adjoint: dfx.AbstractAdjoint | None = None
 
     def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:
         """Mean weighted squared error of the unroll, in units of g²Δt."""
         sign = sign_of(equation)
-        clock, tau = windows.clock(sign)
         start, target = (first, lambda leaf: leaf[:, 1:]) if sign > 0 else (last, lambda leaf: leaf[:, -2::-1])
-        x = unroll(equation, start(windows.x), clock, tau, key, args, self.solver, self.adjoint)
+        x = unroll(equation, start(windows.x), windows.table(sign), key, args, self.solver, self.adjoint)
         target = jtu.tree_map(target, windows.x)
         # In time-major order, as the solve saves them: (steps, batch).
         squares = [
@@ -201,4 +200,4 @@ def _noise_unit(equation: AbstractDrift | SDE, windows: Windows) -> float | Arra
     if windows.step is not None and not callable(g.g):
         return power(windows.t[0, 0]) * windows.step
     # The later time of each step: where the score is evaluated backwards.
-    return jnp.mean(jax.vmap(jax.vmap(power))(windows.t[:, 1:]) * jnp.diff(windows.t, axis=1), axis=1)[None]
+    return jnp.mean(jax.vmap(jax.vmap(power))(windows.t[:, 1:]) * windows.durations(), axis=1)[None]

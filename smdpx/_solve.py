@@ -2,8 +2,8 @@
 
     x(ts[0]) = x0,    dx = f dt + g dW    saved at every ts
 
-Time's direction and the Brownian path are `_lower`'s business. Solver, adjoint and step-size controller
-are diffrax's own objects, passed through.
+At fixed steps it is a march (`_march`); where steps adapt or the user passes an adjoint, a path, or another `SaveAt`,
+`diffrax.diffeqsolve` on the same terms. Solver, adjoint and step-size controller are diffrax's own objects.
 """
 
 import warnings
@@ -18,14 +18,12 @@ import numpy as np
 
 from . import _validate as validate
 from ._equation import SDE, AbstractDrift, Forward
-from ._lower import Clock, GridNoise, Steps, WarpedClock, levy_area, lower, sign_of
+from ._march import Table, march
+from ._solvers import abilities, levy_area
+from ._terms import Clock, GridNoise, WarpedClock, lower, sign_of
 from ._types import Args, Key, State
 
 __all__ = ["simulate", "solve"]
-
-# Solvers that form a matrix of the state's size: the Jacobian, or Milstein's derivative of the noise. Over a
-# batch these are block diagonal, and formed whole they cost samples² or samples³: solved sample by sample.
-_DENSE_IN_THE_STATE = (dfx.AbstractImplicitSolver, dfx.ItoMilstein, dfx.StratonovichMilstein)
 
 # An adaptive solve that takes this many steps has failed; fixed steps are as many as the grid has.
 _MAX_ADAPTIVE_STEPS = 16**4
@@ -65,8 +63,8 @@ def solve(
             Default: one step per interval of `ts`.
         saveat: a `diffrax.SaveAt` without times, `SaveAt(t1=True)` for the end alone.
             Default: every ts.
-        adjoint: a diffrax adjoint, for gradients through the solve.
-            Default: `diffrax.RecursiveCheckpointAdjoint()`.
+        adjoint: a diffrax adjoint, for gradients through the solve. Default: at fixed steps a scan whose gradient
+            keeps the states and runs each step again; else `diffrax.RecursiveCheckpointAdjoint()`.
         brownian_path: a path on the solver's clock τ = |t - ts[0]|, to share noise between solves (a
             convergence study, say). Default: fresh normals on the steps, or a `VirtualBrownianTree`
             where the steps are adaptive.
@@ -101,42 +99,56 @@ def solve(
             f"`{equation}` has no noise, so `brownian_path` would be ignored: drop it, or write `... + g`."
         )
     validate.check_solver(equation, solver, brownian_path)
-    validate.check_drifts(equation, x0, args)
     validate.check_step_grid(equation, ts)
     validate.check_stepping(solver, stepsize_controller, saveat)
     if stepsize_controller is None:
         validate.warn_of_untrained_steps(equation, ts)
-    tau = abs(ts - ts[0])
-    validate.check_resolution(tau, x0)
+    tau, steps = abs(ts - ts[0]), abs(ts[1:] - ts[:-1])
+    validate.check_resolution(steps, ts, x0)
     # A weakly typed array (`jnp.full(n, 0.5)`) would compile a second program.
     x0 = jtu.tree_map(lambda leaf: jnp.asarray(leaf, leaf.dtype), x0)
-    ys, reached, result = _solve(
-        equation, x0, (ts[0], tau), key, args, (solver, stepsize_controller, saveat, adjoint, brownian_path)
-    )
+    dtype = jnp.result_type(*jtu.tree_leaves(x0))
+    times = tuple(jnp.asarray(table, dtype) for table in (ts, tau, steps))
+    keep = _march_keeps(solver, stepsize_controller, saveat, adjoint, brownian_path)
+    if keep is not None:
+        return _march(equation, x0, times, key, args, solver, keep)
+    how = (solver, stepsize_controller, saveat, adjoint, brownian_path)
+    ys, reached, result = _solve(equation, x0, times, key, args, how)
     if not validate.is_concrete(result, ys):
         return result.error_if(ys, result != dfx.RESULTS.successful)
     _raise_if_failed(equation, solver, result, reached)
     return ys
 
 
+# Above how many steps a window's gradient runs them again, and up to how many numbers a state. Measured in
+# `benchmarks/window.py`: what a small network's steps leave for the gradient falls out of the cache, and to compute it
+# once more is faster than to fetch it; a convolution is not.
+_AGAIN_FROM_STEPS, _AGAIN_UP_TO_NUMBERS = 24, 64
+
+
 def unroll(
     equation: AbstractDrift | SDE,
     x: State,
-    clock: Clock | WarpedClock,
-    tau: Any,
+    table: Table,
     key: Key | None,
     args: Args,
     solver: dfx.AbstractSolver,
-    adjoint: dfx.AbstractAdjoint,
+    adjoint: dfx.AbstractAdjoint | None,
 ) -> State:
-    """The states after each of the clock's steps, (steps, samples, ...): what losses and windows are made from.
+    """The states after each of a table's steps, (steps, samples, ...): what losses and windows are made from.
 
-    Without `solve`'s checks, and with a clock whose samples may each have times of their own.
+    Without `solve`'s checks, and with samples that may each have times of their own.
     """
-    steps = len(tau) - 1
+    noise = key if isinstance(equation, SDE) else None
+    if adjoint is None:
+        numbers = sum(leaf[0].size for leaf in jtu.tree_leaves(x))
+        again = table.t.shape[0] >= _AGAIN_FROM_STEPS and numbers <= _AGAIN_UP_TO_NUMBERS
+        return march(equation, x, table, noise, args, solver, again=again)
+    clock, tau = _on_one_clock(table, sign_of(equation))
     path = None
     if isinstance(equation, SDE):
-        path = GridNoise(key, jax.eval_shape(lambda x: x, x), levy_area(solver), clock)
+        assert key is not None
+        path = GridNoise(key, jax.eval_shape(lambda x: x, x), levy_area(solver), clock, tau)
     solution = _diffeqsolve(
         lower(equation, clock, solver, path),
         solver,
@@ -145,13 +157,21 @@ def unroll(
         dt0=None,
         y0=x,
         args=args,
-        stepsize_controller=Steps(tau),
+        stepsize_controller=dfx.StepTo(ts=tau),
         saveat=dfx.SaveAt(steps=True),
         adjoint=adjoint,
-        max_steps=steps,
+        max_steps=table.t.shape[0],
         throw=False,
     )
     return solution.ys
+
+
+def _on_one_clock(table: Table, sign: int) -> tuple[Clock | WarpedClock, Any]:
+    """A clock that runs through a whole table, for diffrax's loop, and its readings between the steps."""
+    if table.dt.ndim == 1:
+        return Clock(table.t[0], sign), jnp.concatenate([jnp.zeros_like(table.dt[:1]), jnp.cumsum(table.dt)])
+    end = table.t[-1:] + sign * table.dt[-1:]
+    return WarpedClock(jnp.concatenate([table.t, end])), jnp.arange(len(table.t) + 1, dtype=table.t.dtype)
 
 
 def _diffeqsolve(*args: Any, **kwargs: Any) -> dfx.Solution:
@@ -161,16 +181,58 @@ def _diffeqsolve(*args: Any, **kwargs: Any) -> dfx.Solution:
         return dfx.diffeqsolve(*args, **kwargs)
 
 
+def _march_keeps(solver: Any, controller: Any, saveat: Any, adjoint: Any, path: Any) -> str | None:
+    """What the march would save: "all" states, those "after" the first, the "end"; None where it cannot solve this."""
+    others = controller is not None or adjoint is not None or path is not None
+    if others or not abilities(solver).whole_steps:
+        return None
+    plain = {
+        "all": dfx.SaveAt(t0=True, steps=True),
+        "after": dfx.SaveAt(steps=True),
+        "end": dfx.SaveAt(t1=True),
+    }
+    if saveat is None:
+        return "all"
+    return next((keep for keep, like in plain.items() if eqx.tree_equal(like, saveat) is True), None)
+
+
+@eqx.filter_jit
+def _march(equation: Any, x0: State, times: Any, key: Key | None, args: Args, solver: Any, keep: str) -> State:
+    validate.check_drifts(equation, x0, args)  # here, and not in every call: it traces the drifts
+    ts, _, steps = times
+
+    def run(x0: State, key: Key | None) -> State:
+        table = Table(ts[:-1], steps)
+        # Gradients run steps again: what a solve of many steps computed would not fit into memory.
+        x = march(equation, x0, table, key, args, solver, every=keep != "end", again=True)
+        if keep == "end":
+            return jtu.tree_map(lambda leaf: leaf[:, None], x)
+        if keep == "all":
+            x = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
+        return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), x)
+
+    if not abilities(solver).dense:
+        return run(x0, key)
+    return jtu.tree_map(lambda y: y[:, 0], _sample_by_sample(run, x0, key))
+
+
+def _sample_by_sample(run: Any, x0: State, key: Key | None) -> Any:
+    """Each sample alone, for solvers that form matrices of the state's size."""
+    samples = jtu.tree_leaves(x0)[0].shape[0]
+    keys = None if key is None else jax.random.split(key, samples)
+    return eqx.filter_vmap(run)(jtu.tree_map(lambda leaf: leaf[:, None], x0), keys)
+
+
 @eqx.filter_jit
 def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, how: Any) -> Any:
+    validate.check_drifts(equation, x0, args)
     solver, controller, saveat, adjoint, path = how
-    dtype = jnp.result_type(*jtu.tree_leaves(x0))
-    start, tau = jnp.asarray(times[0], dtype), jnp.asarray(times[1], dtype)
-    clock = Clock(start, sign_of(equation))
+    ts, tau, _ = times
+    clock = Clock(ts[0], sign_of(equation))
     options: dict[str, Any]
     if controller is None:
         save = dfx.SubSaveAt(t0=True, steps=True)
-        options = {"stepsize_controller": Steps(tau), "dt0": None, "max_steps": len(tau) - 1}
+        options = {"stepsize_controller": dfx.StepTo(ts=tau), "dt0": None, "max_steps": len(tau) - 1}
     else:
         if isinstance(equation, SDE):
             # Linear interpolation between steps has too small a variance: step to every saved time; and
@@ -185,8 +247,8 @@ def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, ho
         if path is not None or key is None:
             return path
         shape = jax.eval_shape(lambda x: x, x0)
-        if controller is None:
-            return GridNoise(key, shape, levy_area(solver), clock)
+        if controller is None and abilities(solver).whole_steps:
+            return GridNoise(key, shape, levy_area(solver), clock, tau)
         return dfx.VirtualBrownianTree(0.0, tau[-1], tau[-1] / 2**16, shape, key, levy_area(solver))
 
     def run(x0: State, key: Key | None) -> Any:
@@ -205,11 +267,9 @@ def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, ho
         ys, now = cast(Any, solution.ys)
         return jtu.tree_map(lambda y: jnp.moveaxis(y, 0, 1), ys), now[-1], solution.result
 
-    if not isinstance(solver, _DENSE_IN_THE_STATE):
+    if not abilities(solver).dense:
         return run(x0, key)
-    samples = jtu.tree_leaves(x0)[0].shape[0]
-    keys = None if key is None else jax.random.split(key, samples)
-    ys, reached, result = eqx.filter_vmap(run)(jtu.tree_map(lambda leaf: leaf[:, None], x0), keys)
+    ys, reached, result = _sample_by_sample(run, x0, key)
     return jtu.tree_map(lambda y: y[:, 0], ys), reached, result
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from jax.core import Tracer
 
 from ._equation import SDE, AbstractDrift, Forward
+from ._solvers import abilities
 from ._step import StepDrift, step_drifts
 from ._types import Args, Key, State
 
@@ -109,13 +110,17 @@ def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndar
     return ts
 
 
-def check_resolution(tau: Any, x: State) -> None:
-    """Raise where steps vanish in the precision of the states: they would take the same noise twice."""
+def check_resolution(steps: Any, ts: Any, x: State) -> None:
+    """Raise where times and their neighbours are one number in the precision of the states."""
     dtype = jnp.result_type(*jtu.tree_leaves(x))
-    if is_concrete(tau) and (np.diff(np.asarray(tau).astype(dtype)) <= 0).any():
+    if not is_concrete(ts):
+        return
+    narrow = np.asarray(ts).astype(dtype)
+    if (np.diff(narrow) == 0).any() or not (np.asarray(steps).astype(dtype) > 0).all():
+        m = int(np.argmax(np.diff(narrow) == 0))
         raise ValueError(
-            f"`ts` has steps too small for {dtype}: between {tau[-1]:g} and its neighbour it tells no difference. "
-            "Take fewer steps, or states in double precision."
+            f"`ts` has steps too small for {dtype}: between {ts[m]:g} and its neighbour it tells no difference. "
+            "Take fewer steps, times that begin at 0, or states in double precision."
         )
 
 
@@ -132,9 +137,9 @@ def check_solver(equation: AbstractDrift | SDE, solver: Any, path: dfx.AbstractB
     name = type(solver).__name__
     if not isinstance(solver, dfx.AbstractSolver):
         raise TypeError(f"`solver` must be a diffrax solver such as `diffrax.Heun()`; got {solver!r}.")
-    noisy = isinstance(solver, dfx.AbstractItoSolver | dfx.AbstractStratonovichSolver)
+    can = abilities(solver)
     if isinstance(equation, SDE):
-        if not noisy:
+        if not can.noise:
             raise TypeError(
                 f"`{name}` solves ODEs, and `{equation}` is an SDE: it would converge to a wrong law. Use "
                 "`diffrax.ShARK()` (additive noise, strong order 1.5), `diffrax.SEA()`, `diffrax.Euler()` or "
@@ -147,7 +152,7 @@ def check_solver(equation: AbstractDrift | SDE, solver: Any, path: dfx.AbstractB
                 f"`{name}` needs {levy.__name__[8:]}, and `brownian_path` has only {given.__name__}: make it "
                 f"with `levy_area=diffrax.{levy.__name__[8:]}`, or leave `brownian_path` out."
             )
-    elif isinstance(solver, dfx.AbstractSRK | dfx.EulerHeun | dfx.ItoMilstein | dfx.StratonovichMilstein):
+    elif can.needs_noise:
         raise TypeError(
             f"`{name}` solves SDEs, and `{equation}` has no noise. Use `diffrax.Heun()` or `diffrax.Tsit5()`, "
             "or add the noise: `... + g`."
@@ -156,14 +161,13 @@ def check_solver(equation: AbstractDrift | SDE, solver: Any, path: dfx.AbstractB
 
 def check_stepping(solver: dfx.AbstractSolver, controller: Any, saveat: Any) -> None:
     """Raise where steps or saved times are asked for in two ways, or steps adapt to no error estimate."""
-    tableau = getattr(solver, "tableau", None)
-    estimates = isinstance(solver, dfx.AbstractAdaptiveSolver) or getattr(tableau, "b_error", None) is not None
-    if controller is not None and not estimates:
+    can = abilities(solver)
+    if controller is not None and not can.adapts:
         raise TypeError(
             f"`{type(solver).__name__}` has no error estimate, so its steps cannot adapt: leave "
             "`stepsize_controller` out, or use `diffrax.Heun()`, `diffrax.Tsit5()`, or `diffrax.ShARK()` for an SDE."
         )
-    if controller is None and isinstance(solver, dfx.AbstractImplicitSolver):
+    if controller is None and can.implicit:
         raise ValueError(
             f"`{type(solver).__name__}` is implicit and needs tolerances: pass "
             "`stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6)`."

@@ -17,14 +17,13 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float
 
-from ._adjoint import ScanAdjoint
 from ._equation import SDE, Forward
-from ._lower import Clock, WarpedClock
+from ._march import Table
 from ._sharding import share_out
 from ._solve import unroll
 from ._types import Args, Key, State
 
-__all__ = ["FreshPaths", "Windows", "draw", "even_step"]
+__all__ = ["FreshPaths", "Windows", "draw", "even_step", "long_steps"]
 
 
 class Windows(eqx.Module):
@@ -35,19 +34,27 @@ class Windows(eqx.Module):
         t: their physical times, (batch, size).
         step: the time between neighbours where it is the same everywhere, else None. Static: a
             number of the compiled program.
+        steps: the times between neighbours where they differ, (batch, size - 1). Default: the differences of t, which
+            far from the origin of time have lost digits.
     """
 
     x: State
     t: Float[Array, "batch size"]
     step: float | None = eqx.field(static=True)
+    steps: Float[Array, "batch steps"] | None = None
 
-    def clock(self, sign: int) -> tuple[Clock | WarpedClock, np.ndarray]:
-        """The clock that runs along the windows (+1) or back (-1), and its readings at their states."""
-        size = self.t.shape[1]
-        index = np.arange(size, dtype=self.t.dtype)
+    def durations(self) -> float | Float[Array, "batch steps"]:
+        """The times between neighbours: one number, or one for each pair."""
         if self.step is not None:
-            return Clock(self.t[:, 0] if sign > 0 else self.t[:, -1], sign), index * np.asarray(self.step, index.dtype)
-        return WarpedClock(jnp.flip(self.t.T, axis=0) if sign < 0 else self.t.T), index
+            return self.step
+        return jnp.diff(self.t, axis=1) if self.steps is None else self.steps
+
+    def table(self, sign: int) -> Table:
+        """The steps along the windows (+1) or back (-1)."""
+        begins, steps = self.t[:, :-1] if sign > 0 else self.t[:, :0:-1], self.durations()
+        if isinstance(steps, float | int):
+            return Table(begins.T, jnp.full(begins.shape[1], steps, begins.dtype))
+        return Table(begins.T, (steps if sign > 0 else steps[:, ::-1]).T)
 
 
 class FreshPaths(eqx.Module):
@@ -103,10 +110,9 @@ class FreshPaths(eqx.Module):
         start = jr.randint(key_start, (count,), 0, jtu.tree_leaves(self.x0)[0].shape[0])
         x0 = share_out(jtu.tree_map(lambda leaf: leaf[start], self.x0), sharding)
         times = self._times(ts, count, key_times)
-        tau = np.arange(len(ts), dtype=ts.dtype)
-        clock = WarpedClock(times.T)
         noise = key_noise if isinstance(self.process, SDE) else None
-        x = unroll(self.process, x0, clock, tau, noise, args, self.solver, ScanAdjoint())
+        table = Table(times[:, :-1].T, jnp.diff(times, axis=1).T)
+        x = unroll(self.process, x0, table, noise, args, self.solver, None)
         together = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
         return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), together), times
 
@@ -130,14 +136,19 @@ class FreshPaths(eqx.Module):
 def even_step(ts: Any) -> float | None:
     """The step of an evenly spaced grid, to the rounding of single precision; None for an uneven one."""
     steps = np.diff(np.asarray(ts, np.float64))
-    even = np.allclose(steps, steps.mean(), rtol=1e-3)
+    even = np.allclose(steps, steps.mean(), rtol=1e-3, atol=0)  # relative: nothing depends on the unit of time
     return float(steps.mean()) if even else None
+
+
+def long_steps(ts: Any, stride: int, dtype: Any) -> Array:
+    """The time from each of a grid's times to that `stride` later, taken before anything is narrowed to `dtype`."""
+    return jnp.asarray(ts[stride:] - ts[:-stride], dtype)
 
 
 def draw(
     paths: State | FreshPaths,
     ts: Float[Array, " times"],
-    step: float | None,
+    step: float | Float[Array, " starts"],
     *,
     size: int,
     stride: int,
@@ -151,7 +162,7 @@ def draw(
     Arguments:
         paths: trajectories of shape (trajectories, times, ...), or `FreshPaths`.
         ts: their grid.
-        step: the grid's even step, or None.
+        step: the grid's even step, or `long_steps` for this stride.
         size: states a window; 2 is one step.
         stride: grid steps between a window's states.
         batch: how many windows.
@@ -170,11 +181,13 @@ def draw(
         # Each trajectory's windows lie together, on the device that has simulated it.
         index = index.reshape(paths.windows, -1, size).swapaxes(0, 1)
         cut = lambda leaf: jax.vmap(lambda path, i: path[i])(leaf, index).reshape(batch, size, *leaf.shape[2:])  # noqa: E731
-        x, t, step = jtu.tree_map(cut, x), cut(t), None
+        windows = Windows(jtu.tree_map(cut, x), cut(t), None)
     else:
         path = jr.randint(key_path, (batch, 1), 0, jtu.tree_leaves(paths)[0].shape[0])
         x, t = jtu.tree_map(lambda leaf: leaf[path, index], paths), ts[index]
-    return share_out(Windows(x, t, None if step is None else step * stride), sharding)
+        even = not isinstance(step, jax.Array)
+        windows = Windows(x, t, step * stride) if even else Windows(x, t, None, step[index[:, :-1]])
+    return share_out(windows, sharding)
 
 
 def check_window(size: int, stride: int, times: int) -> None:

@@ -11,7 +11,14 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = ["README.md", "docs/getting-started.md", "docs/your-step.md", "docs/stiff.md", "docs/exact.md"]
+PAGES = [
+    "README.md",
+    "docs/getting-started.md",
+    "docs/your-step.md",
+    "docs/stiff.md",
+    "docs/your-program.md",
+    "docs/exact.md",
+]
 
 # Sizes of the pages' blocks, made small: the blocks are tested here, not what they find out.
 SMALL = [

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import smdpx as sx
-from smdpx._exponential import _phi1
+from smdpx._phi import phi1
 from smdpx.exact import LinearGaussianField, power_law_field
 from tests._problems import as_users_run as as_users_run, double_precision
 
@@ -103,10 +103,10 @@ def test_the_function_phi_and_its_slope_are_right_at_and_near_zero():
     terms = z[:, None] ** n / np.cumprod(n + 1.0)
     slopes = np.sum(n[1:] * z[:, None] ** (n[1:] - 1) / np.cumprod(n + 1.0)[1:], axis=1)
     with double_precision():
-        got = jax.vmap(jax.value_and_grad(_phi1))(jnp.asarray(z))
+        got = jax.vmap(jax.value_and_grad(phi1))(jnp.asarray(z))
     np.testing.assert_allclose(got[0], terms.sum(axis=1), rtol=1e-15)
     np.testing.assert_allclose(got[1], slopes, rtol=1e-13)
-    single = jax.vmap(jax.value_and_grad(_phi1))(jnp.asarray(z, jnp.float32))
+    single = jax.vmap(jax.value_and_grad(phi1))(jnp.asarray(z, jnp.float32))
     np.testing.assert_allclose(single, got, rtol=5e-5)
 
 

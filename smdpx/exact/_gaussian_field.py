@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._linear import Fourier, squared_wavenumbers
+from .._phi import phi1
 from .._types import Args, Key, RealScalarLike
 from ._mixture import is_concrete
 
@@ -213,10 +214,10 @@ class LinearGaussianField(eqx.Module):
         t = jnp.asarray(t, self.rates.dtype)
         rates = self.rates
         if self.dt is None:
-            return jnp.exp(-rates * t), self.g**2 * _integrated_decay(2 * rates, t)
+            return jnp.exp(-rates * t), self.g**2 * t * phi1(-2 * rates * t)
         # Σ_{j<m} exp(-2λ j dt), with m steps: the ratio of two integrals, safe at λ = 0.
         t = jnp.round(t / self.dt) * self.dt
-        steps = _integrated_decay(2 * rates, t) / _integrated_decay(2 * rates, self.dt)
+        steps = t * phi1(-2 * rates * t) / (self.dt * phi1(-2 * rates * self.dt))
         return jnp.exp(-rates * t), self.g**2 * self.dt * steps
 
     def _variance(self, t: RealScalarLike) -> Float[Array, "n n"]:
@@ -246,10 +247,3 @@ class _LinearFunction(eqx.Module):
 def _operator(factor: Float[Array, "n n"]) -> Fourier:
     # Factors are even in k, so the result is real: the half spectrum is enough.
     return Fourier(factor[:, : factor.shape[0] // 2 + 1])
-
-
-def _integrated_decay(rates: Float[Array, "n n"], t: Float[Array, ""]) -> Float[Array, "n n"]:
-    """∫₀ᵗ exp(-rates r) dr, right at rate 0, values and derivatives."""
-    flat = jnp.abs(rates * t) < 1e-6
-    away = jnp.where(flat, 1, rates)
-    return jnp.where(flat, t * (1 - 0.5 * rates * t), -jnp.expm1(-away * t) / away)

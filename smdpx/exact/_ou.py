@@ -15,6 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from .._phi import phi1
 from .._types import Args, Key, RealScalarLike
 from ._mixture import GaussianMixture, Numbers, is_concrete
 
@@ -187,16 +188,8 @@ class OUMixture(eqx.Module):
         noise = jnp.diag(jnp.broadcast_to(self.g**2, (d,)))
         if self.A.ndim == 0:
             identity = jnp.eye(d, dtype=self.A.dtype)
-            return jnp.exp(self.A * t) * identity, t * _expm1_ratio(2 * self.A * t) * noise
+            return jnp.exp(self.A * t) * identity, t * phi1(2 * self.A * t) * noise
         return _lyapunov_flow(self.A, noise, t)
-
-
-def _expm1_ratio(z: Float[Array, ""]) -> Float[Array, ""]:
-    """(eᶻ - 1)/z, with its value and derivative right through z = 0."""
-    small = jnp.abs(z) < 1e-2
-    away = jnp.where(small, 1, z)
-    series = 1 + z / 2 * (1 + z / 3 * (1 + z / 4 * (1 + z / 5 * (1 + z / 6))))
-    return jnp.where(small, series, jnp.expm1(away) / away)
 
 
 @jax.jit
