@@ -16,6 +16,7 @@ from ._equation import (
     Reverse as Reverse,
 )
 from ._exponential import ExponentialEuler as ExponentialEuler
+from ._finite import NonFiniteWarning as NonFiniteWarning
 from ._fit import FitDiverged as FitDiverged, Stage as Stage, fit as fit
 from ._infer import (
     LogLikelihood as LogLikelihood,

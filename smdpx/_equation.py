@@ -168,6 +168,10 @@ class Scaled(AbstractDrift[Any]):
         increment = self.drift.reversed_increment if self.reversed else self.drift.increment
         return scale(self.coefficient, increment(t, x, dt, args))
 
+    def reversed_increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
+        """That of the same summand in the other direction of time."""
+        return self.reverse().increment(t, x, dt, args)
+
     def linear(self, t: RealScalarLike) -> AbstractLinear | None:
         """±coefficient · the drift's."""
         linear = self.drift.linear(t)
@@ -212,6 +216,10 @@ class Sum(AbstractDrift[Any]):
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The sum of the parts' increments, each from the same state: operators are not split here."""
         return _add(*(part.increment(t, x, dt, args) for part in self.parts))
+
+    def reversed_increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
+        """The sum of the parts' reversed increments."""
+        return _add(*(part.reversed_increment(t, x, dt, args) for part in self.parts))
 
     def linear(self, t: RealScalarLike) -> AbstractLinear | None:
         """The sum of those that the parts state."""

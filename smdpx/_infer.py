@@ -9,6 +9,7 @@ Each takes any solver and any key, and runs whole batches as one compiled solve.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +27,10 @@ from . import _validate as validate
 from ._diffusion import Diffusion
 from ._drift import Drift, Score
 from ._equation import SDE, AbstractDrift, Forward, Reverse
-from ._loss import exact_divergence, sliced_divergence
+from ._finite import warn_of_non_finite
+from ._loss import exact_divergence, scores, sliced_divergence
 from ._sharding import pieces, take
-from ._solve import solve
+from ._solve import solve, solved
 from ._types import Args, Key, State
 
 # How many numbers `posterior` holds at once: 64 MiB in single precision, before the network's own.
@@ -76,6 +78,11 @@ def posterior(
         ValueError: n < 1, and as `solve`.
         TypeError: an equation without noise.
 
+    Warns:
+        NonFiniteWarning: samples that are not finite: how many, of which cases, and (of whole trajectories) from what
+            time on. Count them: leaving out what exploded without a word makes intervals too narrow.
+        UserWarning: a score's coefficient that is not 2, with which nothing is a posterior.
+
     >>> import jax, jax.numpy as jnp, smdpx as sx
     >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
     >>> s = sx.Score(lambda t, x, args: -x, g)
@@ -87,12 +94,13 @@ def posterior(
             f"`posterior` samples an SDE; `{equation}` has no noise and would give {n} equal copies. "
             "Write `-P + 2*s + g`, or call `maximum_likelihood`."
         )
+    _warn_of_other_coefficients(equation)
     if n < 1:
         raise ValueError(f"`posterior` needs n >= 1 samples a case; got {n}.")
     if chunk is not None and chunk < 1:
         raise ValueError(f"`chunk` must be at least 1; got {chunk}.")
     validate.check_states(xT, "xT")
-    whole = saveat is not None
+    whole = saveat is not None and eqx.tree_equal(saveat, dfx.SaveAt(t1=True)) is not True
     cases = jtu.tree_leaves(xT)[0].shape[0]
     if chunk is None:
         saved = sum(leaf.size for leaf in jtu.tree_leaves(xT)) // cases * (len(ts) if whole else 1)
@@ -105,19 +113,32 @@ def posterior(
     for start in range(0, cases * n, chunk):
         # The last chunk is filled up, so that every chunk runs the one compiled program.
         part = index[np.minimum(np.arange(start, start + size), cases * n - 1)]
-        x = solve(
+        x = solved(
             equation,
             jtu.tree_map(lambda leaf: take(leaf, part), xT),  # noqa: B023
             ts,
-            key=jr.fold_in(key, start),
-            args=args,
-            solver=solver,
-            stepsize_controller=stepsize_controller,
-            saveat=saveat if whole else dfx.SaveAt(t1=True),
+            jr.fold_in(key, start),
+            args,
+            solver,
+            stepsize_controller,
+            saveat if whole else dfx.SaveAt(t1=True),
         )
         ends.append(x if whole else jtu.tree_map(lambda leaf: leaf[:, -1], x))
     samples = jtu.tree_map(lambda *leaves: jnp.concatenate(leaves)[: cases * n], *ends)
-    return jtu.tree_map(lambda leaf: leaf.reshape((cases, n, *leaf.shape[1:])), samples)
+    samples = jtu.tree_map(lambda leaf: leaf.reshape((cases, n, *leaf.shape[1:])), samples)
+    every = whole and eqx.tree_equal(saveat, dfx.SaveAt(t0=True, steps=True)) is True and validate.is_concrete(ts)
+    warn_of_non_finite(samples, "case", np.asarray(ts) if every else None, axes=2)
+    return samples
+
+
+def _warn_of_other_coefficients(equation: SDE[Reverse]) -> None:
+    for coefficient, score in scores(equation):
+        if isinstance(coefficient, int | float) and coefficient != 2:
+            warnings.warn(
+                f"`{equation}` samples no posterior: the reverse-time SDE has coefficient 2 (C = 2), and here "
+                f"{score!r} has {coefficient:g}. Write `-P + 2*s + g`; or call `solve` where you want this process.",
+                stacklevel=3,
+            )
 
 
 def maximum_likelihood(
@@ -159,16 +180,10 @@ def maximum_likelihood(
         raise TypeError(
             f"`maximum_likelihood` follows an ODE; `{equation}` has noise. Write `-P + s`, or call `posterior`."
         )
-    x = solve(
-        equation,
-        xT,
-        ts,
-        args=args,
-        solver=solver,
-        stepsize_controller=stepsize_controller,
-        saveat=dfx.SaveAt(t1=True),
-    )
-    return jtu.tree_map(lambda leaf: leaf[:, -1], x)
+    x = solved(equation, xT, ts, None, args, solver, stepsize_controller, dfx.SaveAt(t1=True))
+    x = jtu.tree_map(lambda leaf: leaf[:, -1], x)
+    warn_of_non_finite(x, "case")
+    return x
 
 
 class LogLikelihood(eqx.Module):
@@ -207,7 +222,7 @@ def log_likelihood(
         ts: increasing times.
         log_prob_T: the log density of one end state.
         probes: None for the exact trace, which costs a pass per component of the state; or the number of
-            random ±1 vectors (Hutchinson) a sample, at least 2, kept along the path.
+            random ±1 vectors (Hutchinson), at least 2: each sample has its own, kept along the path.
         key: a JAX key, needed with probes.
         args: handed to every callable untouched.
         solver: a diffrax ODE solver. Default: `diffrax.Heun()`.
@@ -241,41 +256,42 @@ def log_likelihood(
     count = jtu.tree_leaves(x0)[0].shape[0]
     dtype = jnp.result_type(*jtu.tree_leaves(x0))
     traces = jnp.zeros((count, 1 if probes is None else probes), dtype)
+    vectors = None
+    if probes is not None:
+        size = sum(leaf[0].size for leaf in jtu.tree_leaves(x0))
+        vectors = jr.rademacher(jnp.asarray(key), (count, probes, size), dtype)
     end = solve(
-        Drift(_WithDivergence(equation, probes, key)),
-        (x0, traces),
+        Drift(_WithDivergence(equation)),
+        (x0, traces, vectors),
         ts,
         args=args,
         solver=dfx.Heun() if solver is None else solver,
         stepsize_controller=stepsize_controller,
         saveat=dfx.SaveAt(t1=True),
     )
-    xT, traces = jtu.tree_map(lambda leaf: leaf[:, -1], end)
+    xT, traces, _ = jtu.tree_map(lambda leaf: leaf[:, -1], end)
     error = jnp.zeros(count, dtype) if probes is None else jnp.std(traces, axis=1, ddof=1) / math.sqrt(probes)
     return LogLikelihood(jax.vmap(log_prob_T)(xT) + jnp.mean(traces, axis=1), error, xT)
 
 
 class _WithDivergence(eqx.Module):
-    """The rate of (x, ∫∇·f dt): the state and one running trace per probe."""
+    """The rate of (x, ∫∇·f dt, v): the state, a running trace per probe, and each sample's own probes, which stay."""
 
     drift: AbstractDrift[Forward]
-    probes: int | None = eqx.field(static=True)
-    key: Key | None
 
     def __call__(self, t: Any, state: Any, args: Args) -> Any:
-        """(f, ∇·f), the divergence exact or by probes that stay the same along the path."""
-        flat, unravel = ravel_pytree(state[0])
+        """(f, ∇·f, 0), the divergence exact or by the probes."""
+        x, _, vectors = state
+        flat, unravel = ravel_pytree(x)
 
         def f(x: Array) -> Array:
             return ravel_pytree(self.drift.rate(t, unravel(x), args))[0]
 
-        if self.probes is None:
+        if vectors is None:
             trace, rate = exact_divergence(f, flat)
-            return unravel(rate), trace[None]
-        trace, rate = jax.vmap(lambda key: sliced_divergence(f, flat, key))(
-            jr.split(jnp.asarray(self.key), self.probes)
-        )
-        return unravel(rate[0]), trace
+            return unravel(rate), trace[None], None
+        trace, rate = jax.vmap(lambda v: sliced_divergence(f, flat, v))(vectors)
+        return unravel(rate[0]), trace, jnp.zeros_like(vectors)
 
 
 def langevin(
@@ -296,7 +312,7 @@ def langevin(
     temperature would be half of what it should be.)
 
     Arguments:
-        s: a `Score`; its coefficient and g play no part here.
+        s: a `Score`. Where its g is 0 there is no score, and the component stays as it is.
         x: states of shape (samples, ...).
         t: the time to stay at.
         step: ε > 0, in units of x². Good values: a hundredth of the variance of p_t.
@@ -320,19 +336,28 @@ def langevin(
         raise TypeError(f"`langevin` needs a `Score`; got {s!r}. Pass `s`, without a coefficient.")
     if not step > 0 or steps < 1:
         raise ValueError(f"`langevin` needs step > 0 and steps >= 1; got {step} and {steps}.")
+    validate.check_states(x, "x")
+    one = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), x)
+    now = jnp.asarray(t, jnp.result_type(*jtu.tree_leaves(x)))
+    # A component without noise has no score: what the network says of it was never trained.
+    has_score = jtu.tree_map(lambda g: jnp.where(g > 0, 1, 0).astype(g.dtype), s.g.like(now, one))
     # In its own time the iteration is Euler's method on dx = s dτ + √2 dW.
-    climb = Drift(_Frozen(s.net, t)) + Diffusion(math.sqrt(2.0))
+    noise = jtu.tree_map(lambda mask: math.sqrt(2.0) * mask, has_score)
+    climb = Drift(_Frozen(s.net, now, has_score)) + Diffusion(noise)
     tau = step * np.arange(steps + 1)
-    x = solve(climb, x, tau, key=key, args=args, saveat=dfx.SaveAt(t1=True))
-    return jtu.tree_map(lambda leaf: leaf[:, -1], x)
+    x = solved(climb, x, tau, key, args, saveat=dfx.SaveAt(t1=True))
+    x = jtu.tree_map(lambda leaf: leaf[:, -1], x)
+    warn_of_non_finite(x, "sample")
+    return x
 
 
 class _Frozen(eqx.Module):
-    """A network at one time."""
+    """A network at one time, where there is a score."""
 
     net: Callable[[Any, Any, Any], Any]
-    t: Any
+    t: Array
+    has_score: State
 
     def __call__(self, tau: Any, x: State, args: Args) -> State:
-        """net(t, x), whatever τ."""
-        return self.net(jnp.asarray(self.t, jnp.asarray(tau).dtype), x, args)
+        """net(t, x), whatever τ; 0 in components without noise."""
+        return jtu.tree_map(jnp.multiply, self.has_score, self.net(self.t, x, args))

@@ -145,7 +145,7 @@ class SlicedScoreMatching(AbstractLoss):
 
     def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:
         """The mean over states and one projection each."""
-        return _score_matching(equation, windows, self.weight, args, sliced_divergence, key)
+        return _score_matching(equation, windows, self.weight, args, _sliced_divergence, key)
 
 
 def _score_matching(equation: Any, windows: Windows, weight: Any, args: Args, divergence: Any, key: Any) -> Array:
@@ -178,11 +178,14 @@ def exact_divergence(f: Callable[[Array], Array], x: Array) -> tuple[Array, Arra
     return jnp.trace(tangents), value
 
 
-def sliced_divergence(f: Callable[[Array], Array], x: Array, key: Key) -> tuple[Array, Array]:
-    """An unbiased estimate of (∇·f)(x) from one random ±1 vector, and f(x) (Hutchinson)."""
-    v = jr.rademacher(key, x.shape, x.dtype)
+def sliced_divergence(f: Callable[[Array], Array], x: Array, v: Array) -> tuple[Array, Array]:
+    """vᵀ(∇f)v and f(x): of a random ±1 vector v an unbiased estimate of (∇·f)(x) (Hutchinson)."""
     value, tangent = jax.jvp(f, (x,), (v,))
     return jnp.sum(v * tangent), value
+
+
+def _sliced_divergence(f: Callable[[Array], Array], x: Array, key: Key) -> tuple[Array, Array]:
+    return sliced_divergence(f, x, jr.rademacher(key, x.shape, x.dtype))
 
 
 def _noise_unit(equation: AbstractDrift | SDE, windows: Windows) -> float | Array:

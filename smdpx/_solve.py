@@ -18,6 +18,7 @@ import numpy as np
 
 from . import _validate as validate
 from ._equation import SDE, AbstractDrift, Forward
+from ._finite import warn_of_non_finite
 from ._march import Table, march
 from ._solvers import abilities, levy_area
 from ._terms import Clock, GridNoise, WarpedClock, lower, sign_of
@@ -78,12 +79,35 @@ def solve(
         TypeError: a solver for the other kind of equation, or without the Brownian information it needs.
         RuntimeError: an adaptive or implicit solve that failed: diffrax's reason and the time reached.
 
+    Warns:
+        NonFiniteWarning: states that are not finite, or so large that their squares are not: how many, which samples,
+            and from what time on.
+
     >>> import jax.numpy as jnp, smdpx as sx, diffrax as dfx
     >>> decay = sx.Drift(lambda t, x, args: -x)
     >>> x = sx.solve(decay, jnp.ones(3), jnp.linspace(0.0, 1.0, 11), solver=dfx.Tsit5())
     >>> x.shape, round(float(x[0, -1]), 4)
     ((3, 11), 0.3679)
     """
+    how = (solver, stepsize_controller, saveat, adjoint, brownian_path)
+    ys = solved(equation, x0, ts, key, args, *how)
+    warn_of_non_finite(ys, "sample", np.asarray(ts) if saveat is None and validate.is_concrete(ts) else None)
+    return ys
+
+
+def solved(
+    equation: AbstractDrift | SDE,
+    x0: State,
+    ts: Any,
+    key: Key | None = None,
+    args: Args = None,
+    solver: dfx.AbstractSolver | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    saveat: dfx.SaveAt | None = None,
+    adjoint: dfx.AbstractAdjoint | None = None,
+    brownian_path: dfx.AbstractBrownianPath | None = None,
+) -> State:
+    """What `solve` returns, for callers that say themselves what is not finite."""
     solver = dfx.Euler() if solver is None else solver
     if not isinstance(equation, AbstractDrift | SDE):
         raise TypeError(f"`solve` needs an equation such as `-P + s`; got {type(equation).__name__}.")
@@ -322,6 +346,6 @@ def simulate(
     """
     if isinstance(equation, AbstractDrift | SDE) and equation.direction is not Forward:
         raise ValueError(f"`simulate` runs forwards, and `{equation}` is a reverse equation: use `solve`.")
-    paths = solve(equation, x0, ts, key=key, args=args, solver=solver)
+    paths = solved(equation, x0, ts, key, args, solver)
     validate.check_paths(paths, ts)
     return paths

@@ -62,3 +62,10 @@ def test_samples_do_not_see_each_other():
 def test_dt_must_be_positive():
     with pytest.raises(ValueError, match="dt"):
         sx.check(sx.Drift(lambda t, x, args: x), X, dt=-0.1)
+
+
+def test_the_reversal_of_a_reversed_step_and_of_a_sum_is_the_stated_one():
+    P = sx.Drift.from_step(lambda x, dt: x * (1 + dt), lambda x, dt: x / (1 + dt))
+    Q = sx.Drift(lambda t, x, args: 0 * x)
+    for drift in (P, -P, P + Q):
+        assert sx.check(drift, jnp.linspace(0.5, 1.0, 4), dt=0.5).round_trip < 1e-5  # pyright: ignore

@@ -141,3 +141,46 @@ def test_inference_runs_inside_jit():
     run = eqx.filter_jit(lambda s: sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::20], 4, key=jr.key(0)))
     outside = sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::20], 4, key=jr.key(0))
     np.testing.assert_allclose(run(s), outside, rtol=1e-4, atol=1e-5)
+
+
+def test_saving_the_end_alone_is_the_default():
+    how = {"key": jr.key(0), "saveat": dfx.SaveAt(t1=True)}
+    assert sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::50], 5, **how).shape == (3, 5)
+
+
+@pytest.mark.parametrize("c", [1, 3.0])
+def test_a_posterior_with_another_coefficient_than_two_warns(c):
+    with pytest.warns(UserWarning, match=r"samples no posterior.*coefficient 2 \(C = 2\)"):
+        sx.posterior(-P + c * s + g, jnp.zeros(3), BACK[::50], 5, key=jr.key(0))
+
+
+def test_probes_are_independent_between_samples():
+    # ∇·(A x) for an A with large entries beside its diagonal: each sample's error is its own, so their mean is small.
+    A = 3 * jnp.ones((4, 4))
+    flow = sx.Drift(lambda t, x, args: A @ x)
+    x0, ts = jnp.zeros((1000, 4)), jnp.linspace(0.0, 0.1, 3)
+    trace = sx.log_likelihood(flow, x0, ts, lambda x: jnp.zeros(()), probes=2, key=jr.key(0)).log_prob - 1.2
+    assert float(trace.std()) > 0.5
+    assert abs(float(trace.mean())) < 3 * float(trace.std()) / 1000**0.5
+
+
+def test_langevin_leaves_components_without_noise_as_they_are():
+    s = sx.Score(lambda t, x, args: -x, sx.Diffusion(jnp.array([0.0, 1.0])))
+    x = sx.langevin(s, 2 * jnp.ones((4000, 2)), 1.0, step=0.05, steps=100, key=jr.key(0))
+    assert (x[:, 0] == 2).all()
+    assert float(x[:, 1].std()) == pytest.approx(1, abs=0.06)
+
+
+def test_langevin_at_another_time_compiles_nothing():
+    traces = []
+
+    def net(t, x, args):
+        traces.append(t)
+        return -x
+
+    s = sx.Score(net, sx.Diffusion(1.0))
+    counts = []
+    for t in (0.1, 0.2, 0.3):
+        sx.langevin(s, jnp.zeros(4), t, step=0.1, steps=3, key=jr.key(0))
+        counts.append(len(traces))
+    assert counts[0] == counts[-1] > 0
