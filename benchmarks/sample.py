@@ -13,7 +13,7 @@ from _measure import paired, record
 
 import smdpx as sx
 
-DT, LAMBDA, G, STEPS, PATHS = 0.02, 7.0, 0.03, 500, 1000
+DT, LAMBDA, G, STEPS, PATHS = 0.001, 7.0, 0.03, 500, 1000
 
 
 def drift(t, x, args):
@@ -63,7 +63,7 @@ def one_path():
 
 def main():
     g, P = sx.Diffusion(G), sx.Drift(drift)
-    s = sx.Score(sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(1)), g)
+    s = sx.Score(sx.nn.MLP(x_scale=0.1, key=jr.key(1)), g)
     x, ts, end = jnp.linspace(-0.01, 0.01, PATHS), DT * np.arange(STEPS, -1, -1), dfx.SaveAt(t1=True)
     rows = []
     for name, ours, theirs in (

@@ -15,7 +15,7 @@ from _measure import compile_seconds, paired, record
 
 import smdpx as sx
 
-BATCH, DT, LAMBDA, G = 512, 0.02, 7.0, 0.03
+BATCH, DT, LAMBDA, G = 512, 0.002, 7.0, 0.03
 
 
 def make_windows(size: int) -> sx.Windows:

@@ -17,7 +17,7 @@ import numpy as np
 from ._types import State
 from ._validate import is_concrete
 
-__all__ = ["NonFiniteWarning", "warn_of_non_finite"]
+__all__ = ["NonFiniteWarning", "all_fine", "warn_of_non_finite"]
 
 
 class NonFiniteWarning(RuntimeWarning):
@@ -27,6 +27,11 @@ class NonFiniteWarning(RuntimeWarning):
 def limit(dtype: Any) -> float:
     """The largest number whose square is finite in this precision, 1.8e19 in single."""
     return float(np.sqrt(float(jnp.finfo(dtype).max)))
+
+
+def all_fine(x: State) -> jax.Array:
+    """Whether all numbers are finite and not absurd: what a compiled solve returns beside its states."""
+    return jnp.stack([(jnp.abs(leaf) <= limit(leaf.dtype)).all() for leaf in jtu.tree_leaves(x)]).all()
 
 
 @eqx.filter_jit
@@ -39,21 +44,20 @@ def _bad(x: State, axes: int) -> jax.Array:
     return jnp.stack(each).any(axis=0)
 
 
-def warn_of_non_finite(x: State, what: str, ts: Any = None, *, axes: int = 1, stacklevel: int = 3) -> None:
+def warn_of_non_finite(fine: Any, x: State, what: str, ts: Any = None, *, axes: int = 1, stacklevel: int = 3) -> None:
     """Warn where states are not finite: how many, the first of which, and from what time on.
 
     Arguments:
+        fine: what `all_fine` said of them; unknown under a JAX transformation, where nothing is said.
         x: states with the samples in front, or cases and samples.
         what: what the first axis counts: "sample" or "case".
         ts: the times of the axis behind these, where there is one.
         axes: how many axes count samples.
         stacklevel: as for `warnings.warn`, from the caller's caller.
     """
-    if not is_concrete(x):
+    if not is_concrete(fine, x) or bool(fine):
         return
     bad: Any = np.asarray(_bad(x, axes + (ts is not None)))
-    if not bad.any():
-        return
     since = ""
     if ts is not None:
         first = float(ts[int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(axis=0)))])

@@ -30,7 +30,7 @@ from ._equation import SDE, AbstractDrift, Forward, Reverse
 from ._finite import warn_of_non_finite
 from ._loss import exact_divergence, scores, sliced_divergence
 from ._sharding import pieces, take
-from ._solve import solve, solved
+from ._solve import solved
 from ._types import Args, Key, State
 
 # How many numbers `posterior` holds at once: 64 MiB in single precision, before the network's own.
@@ -109,11 +109,11 @@ def posterior(
     chunk = max(devices, chunk - chunk % devices)
     size = min(chunk, cases * n + -(cases * n) % devices)
     index = np.repeat(np.arange(cases), n)
-    ends = []
+    ends, all_of_it = [], jnp.array(True)
     for start in range(0, cases * n, chunk):
         # The last chunk is filled up, so that every chunk runs the one compiled program.
         part = index[np.minimum(np.arange(start, start + size), cases * n - 1)]
-        x = solved(
+        x, fine = solved(
             equation,
             jtu.tree_map(lambda leaf: take(leaf, part), xT),  # noqa: B023
             ts,
@@ -123,11 +123,12 @@ def posterior(
             stepsize_controller,
             saveat if whole else dfx.SaveAt(t1=True),
         )
+        all_of_it &= fine
         ends.append(x if whole else jtu.tree_map(lambda leaf: leaf[:, -1], x))
     samples = jtu.tree_map(lambda *leaves: jnp.concatenate(leaves)[: cases * n], *ends)
     samples = jtu.tree_map(lambda leaf: leaf.reshape((cases, n, *leaf.shape[1:])), samples)
     every = whole and eqx.tree_equal(saveat, dfx.SaveAt(t0=True, steps=True)) is True and validate.is_concrete(ts)
-    warn_of_non_finite(samples, "case", np.asarray(ts) if every else None, axes=2)
+    warn_of_non_finite(all_of_it, samples, "case", np.asarray(ts) if every else None, axes=2)
     return samples
 
 
@@ -180,9 +181,9 @@ def maximum_likelihood(
         raise TypeError(
             f"`maximum_likelihood` follows an ODE; `{equation}` has noise. Write `-P + s`, or call `posterior`."
         )
-    x = solved(equation, xT, ts, None, args, solver, stepsize_controller, dfx.SaveAt(t1=True))
+    x, fine = solved(equation, xT, ts, None, args, solver, stepsize_controller, dfx.SaveAt(t1=True))
     x = jtu.tree_map(lambda leaf: leaf[:, -1], x)
-    warn_of_non_finite(x, "case")
+    warn_of_non_finite(fine, x, "case")
     return x
 
 
@@ -260,16 +261,11 @@ def log_likelihood(
     if probes is not None:
         size = sum(leaf[0].size for leaf in jtu.tree_leaves(x0))
         vectors = jr.rademacher(jnp.asarray(key), (count, probes, size), dtype)
-    end = solve(
-        Drift(_WithDivergence(equation)),
-        (x0, traces, vectors),
-        ts,
-        args=args,
-        solver=dfx.Heun() if solver is None else solver,
-        stepsize_controller=stepsize_controller,
-        saveat=dfx.SaveAt(t1=True),
-    )
+    heun = dfx.Heun() if solver is None else solver
+    state, flow = (x0, traces, vectors), Drift(_WithDivergence(equation))
+    end, fine = solved(flow, state, ts, None, args, heun, stepsize_controller, dfx.SaveAt(t1=True))
     xT, traces, _ = jtu.tree_map(lambda leaf: leaf[:, -1], end)
+    warn_of_non_finite(fine, (xT, traces), "sample")
     error = jnp.zeros(count, dtype) if probes is None else jnp.std(traces, axis=1, ddof=1) / math.sqrt(probes)
     return LogLikelihood(jax.vmap(log_prob_T)(xT) + jnp.mean(traces, axis=1), error, xT)
 
@@ -345,9 +341,9 @@ def langevin(
     noise = jtu.tree_map(lambda mask: math.sqrt(2.0) * mask, has_score)
     climb = Drift(_Frozen(s.net, now, has_score)) + Diffusion(noise)
     tau = step * np.arange(steps + 1)
-    x = solved(climb, x, tau, key, args, saveat=dfx.SaveAt(t1=True))
+    x, fine = solved(climb, x, tau, key, args, saveat=dfx.SaveAt(t1=True))
     x = jtu.tree_map(lambda leaf: leaf[:, -1], x)
-    warn_of_non_finite(x, "sample")
+    warn_of_non_finite(fine, x, "sample")
     return x
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import _validate as validate
 from ._equation import SDE, AbstractDrift, Forward
-from ._finite import warn_of_non_finite
+from ._finite import all_fine, warn_of_non_finite
 from ._march import Table, march
 from ._solvers import abilities, levy_area
 from ._terms import Clock, GridNoise, WarpedClock, lower, sign_of
@@ -90,8 +90,8 @@ def solve(
     ((3, 11), 0.3679)
     """
     how = (solver, stepsize_controller, saveat, adjoint, brownian_path)
-    ys = solved(equation, x0, ts, key, args, *how)
-    warn_of_non_finite(ys, "sample", np.asarray(ts) if saveat is None and validate.is_concrete(ts) else None)
+    ys, fine = solved(equation, x0, ts, key, args, *how)
+    warn_of_non_finite(fine, ys, "sample", np.asarray(ts) if saveat is None and validate.is_concrete(ts) else None)
     return ys
 
 
@@ -106,8 +106,8 @@ def solved(
     saveat: dfx.SaveAt | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
     brownian_path: dfx.AbstractBrownianPath | None = None,
-) -> State:
-    """What `solve` returns, for callers that say themselves what is not finite."""
+) -> tuple[State, Any]:
+    """What `solve` returns, and whether all of it is finite, for callers that say themselves what is not."""
     solver = dfx.Euler() if solver is None else solver
     if not isinstance(equation, AbstractDrift | SDE):
         raise TypeError(f"`solve` needs an equation such as `-P + s`; got {type(equation).__name__}.")
@@ -139,9 +139,11 @@ def solved(
     how = (solver, stepsize_controller, saveat, adjoint, brownian_path)
     ys, reached, result = _solve(equation, x0, times, key, args, how)
     if not validate.is_concrete(result, ys):
-        return result.error_if(ys, result != dfx.RESULTS.successful)
-    _raise_if_failed(equation, solver, result, reached)
-    return ys
+        ys = result.error_if(ys, result != dfx.RESULTS.successful)
+    else:
+        _raise_if_failed(equation, solver, result, reached)
+    # Room that was not needed for saving is filled with infinities by diffrax.
+    return ys, all_fine(ys) if _plainly(saveat) is not None else True
 
 
 # Above how many steps a window's gradient runs them again, and up to how many numbers a state. Measured in
@@ -206,10 +208,13 @@ def _diffeqsolve(*args: Any, **kwargs: Any) -> dfx.Solution:
 
 
 def _march_keeps(solver: Any, controller: Any, saveat: Any, adjoint: Any, path: Any) -> str | None:
-    """What the march would save: "all" states, those "after" the first, the "end"; None where it cannot solve this."""
+    """What the march would save; None where it cannot solve this."""
     others = controller is not None or adjoint is not None or path is not None
-    if others or not abilities(solver).whole_steps:
-        return None
+    return None if others or not abilities(solver).whole_steps else _plainly(saveat)
+
+
+def _plainly(saveat: dfx.SaveAt | None) -> str | None:
+    """What is saved: "all" states, those "after" the first, the "end"; None for what diffrax alone knows to save."""
     plain = {
         "all": dfx.SaveAt(t0=True, steps=True),
         "after": dfx.SaveAt(steps=True),
@@ -221,7 +226,9 @@ def _march_keeps(solver: Any, controller: Any, saveat: Any, adjoint: Any, path: 
 
 
 @eqx.filter_jit
-def _march(equation: Any, x0: State, times: Any, key: Key | None, args: Args, solver: Any, keep: str) -> State:
+def _march(
+    equation: Any, x0: State, times: Any, key: Key | None, args: Args, solver: Any, keep: str
+) -> tuple[State, Any]:
     validate.check_drifts(equation, x0, args)  # here, and not in every call: it traces the drifts
     ts, _, steps = times
 
@@ -235,9 +242,11 @@ def _march(equation: Any, x0: State, times: Any, key: Key | None, args: Args, so
             x = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
         return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), x)
 
-    if not abilities(solver).dense:
-        return run(x0, key)
-    return jtu.tree_map(lambda y: y[:, 0], _sample_by_sample(run, x0, key))
+    if abilities(solver).dense:
+        ys = jtu.tree_map(lambda y: y[:, 0], _sample_by_sample(run, x0, key))
+    else:
+        ys = run(x0, key)
+    return ys, all_fine(ys)
 
 
 def _sample_by_sample(run: Any, x0: State, key: Key | None) -> Any:
@@ -346,6 +355,6 @@ def simulate(
     """
     if isinstance(equation, AbstractDrift | SDE) and equation.direction is not Forward:
         raise ValueError(f"`simulate` runs forwards, and `{equation}` is a reverse equation: use `solve`.")
-    paths = solved(equation, x0, ts, key, args, solver)
+    paths, _ = solved(equation, x0, ts, key, args, solver)
     validate.check_paths(paths, ts)
     return paths

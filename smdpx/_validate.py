@@ -196,7 +196,7 @@ def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
                 f"{steps.min():g} to {steps.max():g}: a learned score repairs the scheme and the steps that it "
                 "was trained with. Take steps in that range, or train with `FreshPaths(..., jitter=True)` or on "
                 "`ts` itself.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

@@ -45,5 +45,9 @@ def test_finite_but_absurd_is_said():
     assert float(x[1, -2]) < np.inf
 
 
+def test_room_that_diffrax_left_empty_is_no_solution():
+    sx.solve(CUBE, X[:1], TS, saveat=dfx.SaveAt(steps=3, t1=True))
+
+
 def test_inside_jit_nothing_is_looked_at():
     assert not jnp.isfinite(jax.jit(lambda x: sx.solve(CUBE, x, TS))(X)[1, -1])
