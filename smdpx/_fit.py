@@ -331,7 +331,11 @@ def _check(
         raise TypeError(f"`fit` needs an equation such as `-P + 2*s`; got {type(equation).__name__}.")
     network = _network(equation)
     if not any(map(eqx.is_inexact_array, jtu.tree_leaves(network))):
-        raise TypeError(f"`{equation}` has nothing to train: {trainable(equation)!r} holds no arrays. Use `sx.nn.MLP`.")
+        raise TypeError(
+            f"`{equation}` has nothing to train: {trainable(equation)!r} holds no arrays. Use `sx.nn.MLP`. Weights "
+            "that a function closes over are constants to JAX: make them leaves, by an `eqx.Module` with the weights "
+            "as a field, or by `jax.tree_util.Partial(lambda w, t, x, args: net.apply(w, t, x), weights)`."
+        )
     ts = validate.check_times(ts)
     start = _check_data(paths, ts, curriculum, args)
     if not curriculum:

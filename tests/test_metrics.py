@@ -210,7 +210,7 @@ def calibrated(spread=1.0, bias=0.0, cases=1000, draws=49):
 
 def test_ranks_of_hand_made_draws():
     draws = jnp.array([[0.0, 1.0, 2.0]]).T
-    for truth, rank in [(-1.0, 0), (0.5, 1), (1.0, 1), (9.0, 3)]:
+    for truth, rank in [(-1.0, 0), (0.5, 1), (1.5, 2), (9.0, 3)]:
         assert metrics.sbc_ranks(draws, jnp.array([truth])).tolist() == [rank]
 
 

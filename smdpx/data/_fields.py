@@ -13,7 +13,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._types import Key, RealScalarLike
+from .._types import Key, RealScalarLike, State
 from .._validate import is_concrete
 from ..exact import power_law_field
 
@@ -63,7 +63,8 @@ class Normalisation(eqx.Module):
 
     Fit it to training data with `Normalisation.of`, and use the same one for every other state. One mean and one
     standard deviation for all pixels is the default: numbers of their own for each pixel would break translation
-    invariance. In a network it is not trained.
+    invariance. In a network it is not trained. It is of one array; a tree has one for each leaf,
+    `jax.tree.map(Normalisation.of, x)`.
 
     Args:
         mean: shape () or one that broadcasts against a state's.
@@ -107,9 +108,7 @@ class Normalisation(eqx.Module):
         self.std = jnp.asarray(std, jnp.result_type(float))
 
     @classmethod
-    def of(
-        cls, x: Float[Array | np.ndarray, "samples ..."], axis: int | Sequence[int] | None = None
-    ) -> "Normalisation":
+    def of(cls, x: State, axis: int | Sequence[int] | None = None) -> "Normalisation":
         """The mean and standard deviation of samples.
 
         Args:
@@ -121,7 +120,7 @@ class Normalisation(eqx.Module):
             A `Normalisation` that takes states of any batch: the averaged axes in front are not part of it.
 
         Raises:
-            TypeError: x is not floating.
+            TypeError: x is a tree, or not floating.
             ValueError: no samples, values that are not finite, axis 0 not averaged over, or a constant component.
 
         >>> import jax.numpy as jnp
@@ -129,6 +128,7 @@ class Normalisation(eqx.Module):
         >>> Normalisation.of(velocity_and_marker, axis=0).mean.tolist()
         [1.5, 150.0]
         """
+        _check_array(x)
         x = np.asarray(x)
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(f"`x` must be floating, got dtype {x.dtype}")
@@ -153,7 +153,7 @@ class Normalisation(eqx.Module):
         front = next((i for i in range(x.ndim) if i not in axes), x.ndim)
         return cls(mean.reshape(mean.shape[front:]), std.reshape(mean.shape[front:]))
 
-    def apply(self, x: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
+    def apply(self, x: State) -> Float[Array, "*shape"]:
         """Normalise: (x - mean) / std.
 
         Args:
@@ -162,7 +162,7 @@ class Normalisation(eqx.Module):
         mean, std = self._for(x)
         return (jnp.asarray(x) - mean) / std
 
-    def invert(self, x: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
+    def invert(self, x: State) -> Float[Array, "*shape"]:
         """Undo it: x · std + mean.
 
         Args:
@@ -171,8 +171,9 @@ class Normalisation(eqx.Module):
         mean, std = self._for(x)
         return jnp.asarray(x) * std + mean
 
-    def _for(self, x: Float[Array | np.ndarray, "*shape"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    def _for(self, x: State) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Mean and std in the shape and precision of x, and constants for gradients: they are data."""
+        _check_array(x)
         x = jnp.asarray(x)
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(f"`x` must be floating, got dtype {x.dtype}")
@@ -184,3 +185,12 @@ class Normalisation(eqx.Module):
                 f"`x` must have states that the mean's shape {self.mean.shape} and the standard deviation's "
                 f"{self.std.shape} broadcast against, got {x.shape}"
             ) from None
+
+
+def _check_array(x: State) -> None:
+    if isinstance(x, dict | list | tuple) or not hasattr(x, "shape"):
+        raise TypeError(
+            f"`x` must be one array, got {type(x).__name__}. A tree has one normalisation for each leaf: write "
+            "`scales = jax.tree.map(Normalisation.of, x)`, then `scales[leaf].apply(x[leaf])`; or ravel each state "
+            "into one vector"
+        )

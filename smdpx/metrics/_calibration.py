@@ -3,33 +3,47 @@
 Draws are on axis 0. With xᵢ the m draws for one truth y,
 
     CRPS = (1/m) Σᵢ |xᵢ - y| - 1/(2m(m-1)) Σᵢⱼ |xᵢ - xⱼ|          (energy score: Euclidean norms)
-    rank = #{i : xᵢ < y},   uniform on 0 ... m if the draws are the posterior's
+    rank = #{i : xᵢ < y} + a uniform integer in 0 ... #{i : xᵢ = y},   uniform on 0 ... m for the posterior's draws
     TARP = the rank of |y - r| among |xᵢ - r| for a random point r, in all components at once
 
 CRPS and energy score are proper scores: the true posterior has the lowest expected value. The
 ranks and TARP test calibration, which draws from the prior pass as well: use them with a score.
 """
 
+from typing import Any
+
+import jax
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from .._types import Key
-from ._common import Samples, as_draws, as_samples, distance_sums, flatten, require
+from ._common import (
+    Samples,
+    as_draws,
+    as_samples,
+    check_array,
+    check_same_tree,
+    distance_sums,
+    flatten,
+    is_tree,
+    require,
+    side_by_side,
+)
 
 
-def crps(samples: Samples, truth: Samples) -> Float[np.ndarray, "..."]:
+def crps(samples: Samples, truth: Samples) -> PyTree[Float[np.ndarray, "..."]]:
     """Continuous ranked probability score of each component, by the fair estimator.
 
     CRPS = E|X - y| - ½ E|X - X'| (Gneiting and Raftery 2007), with the second mean over pairs of
     different draws (Ferro 2014), so that its expectation doesn't depend on the number of draws.
 
     Args:
-        samples: draws, shape (draws, ...), at least two.
-        truth: what they predict, shape (...).
+        samples: draws, shape (draws, ...), at least two; with cases, (draws, cases, ...). Or a tree of such arrays.
+        truth: what they predict, shape (...), or a tree.
 
     Returns:
-        One score a component, shape (...), in units of the state; lower is better. Average it over
+        One score a component, shape (...) or a tree, in units of the state; lower is better. Average it over
         cases. An exact deterministic answer has 0; few draws may give slightly negative values.
 
     Raises:
@@ -39,6 +53,9 @@ def crps(samples: Samples, truth: Samples) -> Float[np.ndarray, "..."]:
     >>> crps(jnp.array([[0.0, 1.0], [1.0, 1.0]]), jnp.array([2.0, 3.0])).tolist()
     [1.0, 2.0]
     """
+    if is_tree(samples) or is_tree(truth):
+        check_same_tree(samples=samples, truth=truth)
+        return jax.tree.map(crps, samples, truth)
     draws, target = as_draws(samples, truth, least=2)
     m = len(draws)
     # Sorted, Σᵢⱼ |xᵢ - xⱼ| = 2 Σᵢ (2i - m - 1) xᵢ, i = 1 ... m: m log m work, not m². Counting
@@ -55,8 +72,9 @@ def energy_score(samples: Samples, truth: Samples) -> Float[np.ndarray, " cases"
     dependence between components, which CRPS does not.
 
     Args:
-        samples: draws, shape (draws, cases, ...), at least two draws.
-        truth: what they predict, shape (cases, ...).
+        samples: draws, shape (draws, cases, ...), at least two draws. Leaves of a tree are put side by side, so they
+            need one unit.
+        truth: what they predict, shape (cases, ...), or a tree.
 
     Returns:
         One score a case, shape (cases,), in units of the state; lower is better.
@@ -70,7 +88,7 @@ def energy_score(samples: Samples, truth: Samples) -> Float[np.ndarray, " cases"
     >>> energy_score(draws, jnp.array([[3.0, 4.0]])).tolist()
     [0.0]
     """
-    draws, target = _with_cases(samples, truth, least=2)
+    draws, target = _with_cases(*_whole(samples, truth), least=2)
     m = len(draws)
 
     score = np.empty(len(target))
@@ -81,19 +99,22 @@ def energy_score(samples: Samples, truth: Samples) -> Float[np.ndarray, " cases"
     return score
 
 
-def sbc_ranks(samples: Samples, truth: Samples) -> Int[np.ndarray, "cases ..."]:
+def sbc_ranks(samples: Samples, truth: Samples, *, key: Key | None = None) -> PyTree[Int[np.ndarray, "cases ..."]]:
     """Rank of each truth among its draws, for simulation-based calibration.
 
-    rank = #{i : xᵢ < y}, uniform on 0 ... draws if truths come from the prior and draws from the
-    posterior (Talts et al. 2018, arXiv:1804.06788). A histogram of the ranks is ∪-shaped for
-    overconfident draws, ∩-shaped for underconfident ones, slanted for biased ones.
+    rank = #{i : xᵢ < y} + U, U a uniform integer in 0 ... #{i : xᵢ = y}: the truth's place among the draws that equal
+    it is drawn at random. So the ranks are uniform on 0 ... draws if truths come from the prior and draws from the
+    posterior (Talts et al. 2018, arXiv:1804.06788), for clipped, rounded and discrete states too. A
+    histogram of the ranks is ∪-shaped for overconfident draws, ∩-shaped for underconfident
+    ones, slanted for biased ones.
 
     Args:
-        samples: draws, shape (draws, cases, ...). Ties with the truth count as not below.
-        truth: the states that the cases were simulated from, shape (cases, ...).
+        samples: draws, shape (draws, cases, ...), or a tree of such arrays.
+        truth: the states that the cases were simulated from, shape (cases, ...), or a tree.
+        key: breaks ties. Left out, it is `jax.random.key(0)`: the same inputs have the same ranks.
 
     Returns:
-        Integers in 0 ... draws, shape (cases, ...), one for each component.
+        Integers in 0 ... draws, shape (cases, ...) or a tree, one for each component.
 
     Raises:
         ValueError: shapes that don't match, no axis of cases, or values that are not finite.
@@ -102,8 +123,18 @@ def sbc_ranks(samples: Samples, truth: Samples) -> Int[np.ndarray, "cases ..."]:
     >>> sbc_ranks(jnp.array([[0.0, 0.0], [1.0, 1.0]]), jnp.array([0.5, 9.0])).tolist()
     [1, 2]
     """
+    key = jr.key(0) if key is None else key
+    if is_tree(samples) or is_tree(truth):
+        check_same_tree(samples=samples, truth=truth)
+        leaves, tree = jax.tree.flatten(samples)
+        pairs = zip(leaves, jax.tree.leaves(truth), jr.split(key, max(1, len(leaves))), strict=True)
+        return jax.tree.unflatten(tree, [sbc_ranks(x, y, key=k) for x, y, k in pairs])
     draws, target = _with_cases(samples, truth)
-    return np.sum(draws < target, axis=0)
+    below, ties = np.sum(draws < target, axis=0), np.sum(draws == target, axis=0)
+    if not ties.any():
+        return below
+    uniform = np.asarray(jr.uniform(key, ties.shape), np.float64)
+    return below + np.floor(uniform * (ties + 1)).astype(below.dtype)
 
 
 def sbc_pvalue(
@@ -133,6 +164,7 @@ def sbc_pvalue(
     >>> float(sbc_pvalue(jnp.arange(100) % 10, draws=9))
     1.0
     """
+    check_array("ranks", ranks)
     if ranks.ndim == 0 or ranks.size == 0:
         raise ValueError(f"`ranks` must have shape (cases, ...), cases > 0, got {ranks.shape}")
     low, high = int(ranks.min()), int(ranks.max())
@@ -171,12 +203,13 @@ def tarp(
 
     For each case draw a reference r; the ball around r that reaches to the truth has credibility
     u = P(|X - r| < |y - r|), and coverage(α) = P(u < α) = α if the draws are the posterior's (Lemos
-    et al. 2023, arXiv:2302.03026). u is (rank + uniform) / (draws + 1), which is uniform for any
-    number of draws. Components are divided by the truths' standard deviations.
+    et al. 2023, arXiv:2302.03026). u is (#{nearer draws} + uniform · (1 + #{draws as near})) / (draws + 1), which is
+    uniform for any number of draws, and where draws and truths tie. Components are divided by the
+    truths' standard deviations.
 
     Args:
-        samples: draws, shape (draws, cases, ...).
-        truth: the states that the cases were simulated from, shape (cases, ...).
+        samples: draws, shape (draws, cases, ...). Leaves of a tree are put side by side.
+        truth: the states that the cases were simulated from, shape (cases, ...), or a tree.
         key: draws references and breaks ties.
         levels: number of credibility levels, evenly from 0 to 1, ≥ 2.
         references: one a case, shape (cases, ...); by default uniform in the box that holds the
@@ -201,18 +234,20 @@ def tarp(
     """
     if levels < 2:
         raise ValueError(f"`levels` must be at least 2, got {levels}")
-    draws, target = _with_cases(samples, truth)
+    samples, whole = _whole(samples, truth)
+    draws, target = _with_cases(samples, whole)
     key_references, key_ties = jr.split(key)
     if references is None:
         low, high = target.min(axis=0), target.max(axis=0)
         points = low + (high - low) * np.asarray(jr.uniform(key_references, target.shape))
     else:
-        if references.shape != truth.shape:
+        check_same_tree(references=references, truth=truth)
+        given = np.asarray(side_by_side("references", references, 1))
+        if given.shape != whole.shape:
             raise ValueError(
-                f"`references` must be one state a case, shaped like `truth` {truth.shape}, got "
-                f"shape {references.shape}"
+                f"`references` must be one state a case, shaped like `truth` {whole.shape}, got shape {given.shape}"
             )
-        points = as_samples("references", references)
+        points = as_samples("references", given)
     scale = target.std(axis=0)
     scale = np.where(scale > 0, scale, 1)
 
@@ -220,16 +255,27 @@ def tarp(
         return np.linalg.norm(flatten((x - points) / scale), axis=1)
 
     to_truth = distance(target)
+    nearer, ties = np.zeros(len(target), int), np.zeros(len(target), int)
     # A draw at a time: the differences of all draws at once would double the memory.
-    rank = np.sum([distance(draw) < to_truth for draw in draws], axis=0)
-    u = (rank + np.asarray(jr.uniform(key_ties, rank.shape))) / (len(draws) + 1)
+    for draw in draws:
+        to_draw = distance(draw)
+        nearer += to_draw < to_truth
+        ties += to_draw == to_truth
+    u = (nearer + np.asarray(jr.uniform(key_ties, ties.shape)) * (ties + 1)) / (len(draws) + 1)
     alpha = np.linspace(0, 1, levels)
     return alpha, (u < alpha[:, None]).mean(axis=1)
+
+
+def _whole(samples: Samples, truth: Samples) -> tuple[Any, Any]:
+    """Draws and truths with a tree's leaves side by side."""
+    check_same_tree(samples=samples, truth=truth)
+    return side_by_side("samples", samples, 2), side_by_side("truth", truth, 1)
 
 
 def _with_cases(
     samples: Samples, truth: Samples, least: int = 1
 ) -> tuple[Float[np.ndarray, "draws cases ..."], Float[np.ndarray, "cases ..."]]:
+    check_array("truth", truth)
     if truth.ndim == 0:
         raise ValueError(
             "`truth` must have shape (cases, ...) and `samples` (draws, cases, ...), got a scalar "

@@ -3,19 +3,65 @@
 import importlib
 from functools import partial
 from types import ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-Samples: TypeAlias = Float[Array | np.ndarray, "..."]
-"""Samples on axis 0, from NumPy or JAX; the further axes are one state's."""
+Samples: TypeAlias = PyTree[Float[Array | np.ndarray, "..."]]
+"""Samples on axis 0, from NumPy or JAX; the further axes are one state's. A tree of such arrays, by `side_by_side`."""
+
+
+def is_tree(value: Any) -> bool:
+    """Whether a state is a tree, not one array."""
+    return not isinstance(value, jax.Array | np.ndarray | np.generic)
+
+
+def check_array(name: str, value: Any) -> None:
+    """Raise where a tree came and only one array has a meaning."""
+    if is_tree(value):
+        raise TypeError(
+            f"`{name}` must be one array, got {_kind(value)}. Call the metric leaf by leaf: pass `{name}[...]` of the "
+            "leaf that it is about"
+        )
+
+
+def check_same_tree(**values: Any) -> None:
+    """Raise where two values are trees of different structures."""
+    (name, value), (other, against) = values.items()
+    if jax.tree.structure(value) != jax.tree.structure(against):
+        raise ValueError(
+            f"`{name}` and `{other}` must be arrays, or trees of one structure, got {_kind(value)} and {_kind(against)}"
+        )
+
+
+def side_by_side(name: str, value: Samples, axes: int) -> Float[Array | np.ndarray, "..."]:
+    """One array: a tree's leaves, each flattened behind the first ``axes`` axes, one after the other."""
+    if not is_tree(value):
+        return value
+    leaves = jax.tree.leaves(value)
+    if not leaves or any(map(is_tree, leaves)):
+        raise TypeError(f"`{name}` must be an array, or a tree of arrays, got {_kind(value)}")
+    fronts = [leaf.shape[:axes] for leaf in leaves]
+    if len(fronts[0]) < axes or len(set(fronts)) > 1:
+        what = "samples" if axes == 1 else "draws and cases"
+        raise ValueError(
+            f"`{name}` must have the same {what} in front in each leaf, got leaves of shapes "
+            f"{', '.join(str(leaf.shape) for leaf in leaves)}"
+        )
+    flat = [np.asarray(leaf).reshape(*leaf.shape[:axes], -1) for leaf in leaves]
+    return np.concatenate(flat, axis=axes)
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__ if is_tree(value) else f"an array of shape {value.shape}"
 
 
 def as_samples(name: str, value: Samples, least: int = 1) -> Float[np.ndarray, "n ..."]:
     """Check that there are at least ``least`` samples, all finite; give them as a NumPy array."""
+    check_array(name, value)
     if value.ndim == 0 or value.shape[0] < least or value.size == 0:
         raise ValueError(f"`{name}` must hold at least {least} sample(s) on axis 0, got shape {value.shape}")
     array = np.asarray(value)
@@ -30,7 +76,8 @@ def as_samples(name: str, value: Samples, least: int = 1) -> Float[np.ndarray, "
 
 def as_pair(a: Samples, b: Samples, least: int) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "m d"]]:
     """Check two sets of samples of the same state, and flatten the states."""
-    x, y = as_samples("a", a, least), as_samples("b", b, least)
+    check_same_tree(a=a, b=b)
+    x, y = as_samples("a", side_by_side("a", a, 1), least), as_samples("b", side_by_side("b", b, 1), least)
     if x.shape[1:] != y.shape[1:]:
         raise ValueError(
             "`a` and `b` must hold states of the same shape (samples are on axis 0), got states of "
@@ -43,10 +90,18 @@ def as_draws(
     samples: Samples, truth: Samples, least: int = 1
 ) -> tuple[Float[np.ndarray, "draws ..."], Float[np.ndarray, "..."]]:
     """Check draws with one more axis in front than what they are to predict."""
+    check_array("samples", samples)
+    check_array("truth", truth)
     if samples.shape[1:] != truth.shape:
+        swapped = samples.shape[:1] + samples.shape[2:] == truth.shape != ()
+        mend = (
+            "These are (cases, draws, ...): write `jnp.moveaxis(samples, 1, 0)`"
+            if swapped
+            else "`jnp.moveaxis(samples, i, 0)` brings the draws to the front"
+        )
         raise ValueError(
-            f"`samples` must be shaped (draws, *truth.shape), got samples {samples.shape} and "
-            f"truth {truth.shape}. `jnp.moveaxis(samples, i, 0)` brings the draws to the front"
+            f"`samples` must be shaped (draws, *truth.shape), draws first, then cases; got samples {samples.shape} and "
+            f"truth {truth.shape}. {mend}"
         )
     draws = as_samples("samples", samples, least)
     # The check counts axis 0, which a scalar truth lacks.

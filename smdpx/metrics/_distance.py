@@ -26,7 +26,7 @@ def wasserstein1(a: Samples, b: Samples, *, key: Key | None = None, directions: 
     by c in d dimensions gives |c| Γ(d/2) / (√π Γ((d+1)/2)), about |c| √(2 / (π d)).
 
     Args:
-        a: samples, shape (n, ...).
+        a: samples, shape (n, ...). Leaves of a tree are put side by side, so they need one unit.
         b: samples, shape (m, ...), states shaped as in ``a``.
         key: draws the directions; needed for states of several components only.
         directions: number of random directions, > 0.
@@ -70,7 +70,7 @@ def energy_distance(a: Samples, b: Samples) -> float:
     is √D² with equal indices left in, in one dimension.
 
     Args:
-        a: samples, shape (n, ...), n ≥ 2.
+        a: samples, shape (n, ...), n ≥ 2. Leaves of a tree are put side by side, so they need one unit.
         b: samples, shape (m, ...), m ≥ 2, states shaped as in ``a``.
 
     Returns:
@@ -95,21 +95,23 @@ def c2st(a: Samples, b: Samples, *, key: Key, folds: int = 5) -> float:
 
     Cross-validated accuracy (Lopez-Paz and Oquab 2017) of two hidden layers of 10 units a
     component, at least 32 and at most 128, on standardised features; the best possible value is
-    ½ + ½ TV(p_a, p_b), with TV the total variation distance.
+    ½ + ½ TV(p_a, p_b), with TV the total variation distance. Equal states are always in one fold: a
+    copy that is left in training with the other label teaches the wrong answer.
 
     Args:
-        a: samples, shape (n, ...), n ≥ 2 ``folds``; some hundreds for a useful answer.
+        a: samples, shape (n, ...), n ≥ 2 ``folds``; some hundreds for a useful answer. Leaves of a tree are put side
+            by side.
         b: samples, shape (n, ...): as many, of states shaped as in ``a``.
         key: draws the folds and the classifier's weights.
         folds: number of cross-validation folds, ≥ 2.
 
     Returns:
-        The accuracy: about .5 ± .35/√n for samples of one distribution, 1 for disjoint ones. A
-        value below .5 is noise.
+        The accuracy: about .5 ± .35/√n for samples of one distribution, 1 for disjoint ones, .5 for a
+        set and itself. A value below .5 is noise.
 
     Raises:
         ValueError: too few samples, non-finite ones, sets of different sizes, states of different
-            shapes, or fewer than two folds.
+            shapes, fewer than two folds, or fewer different states than folds.
         ImportError: scikit-learn is not installed.
 
     >>> import jax.numpy as jnp, jax.random as jr
@@ -128,6 +130,15 @@ def c2st(a: Samples, b: Samples, *, key: Key, folds: int = 5) -> float:
         )
     seed = int(jr.randint(key, (), 0, 2**31 - 1))
     select, network = require("sklearn.model_selection"), require("sklearn.neural_network")
+    states = np.concatenate([x, y])
+    distinct, groups = np.unique(states, axis=0, return_inverse=True)
+    if len(distinct) < folds:
+        raise ValueError(
+            f"`a` and `b` must hold at least `folds` = {folds} different states, got {len(distinct)}. For states of "
+            "few values, compare their frequencies"
+        )
+    unique = len(distinct) == len(states)
+    splitter = select.StratifiedKFold if unique else select.StratifiedGroupKFold
     width = min(128, max(32, 10 * x.shape[1]))
     classifier = require("sklearn.pipeline").make_pipeline(
         require("sklearn.preprocessing").StandardScaler(),
@@ -140,9 +151,10 @@ def c2st(a: Samples, b: Samples, *, key: Key, folds: int = 5) -> float:
         warnings.simplefilter("ignore", require("sklearn.exceptions").ConvergenceWarning)
         scores = select.cross_val_score(
             classifier,
-            np.concatenate([x, y]),
+            states,
             np.repeat([0, 1], len(x)),
-            cv=select.StratifiedKFold(folds, shuffle=True, random_state=seed),
+            groups=None if unique else groups.ravel(),
+            cv=splitter(folds, shuffle=True, random_state=seed),
             scoring="accuracy",
         )
     return float(scores.mean())

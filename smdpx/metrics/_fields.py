@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._linear import squared_wavenumbers
-from ._common import Samples, as_draws, as_samples
+from ._common import Samples, as_draws, as_samples, check_array
 
 
 def power_spectrum(x: Samples) -> tuple[Int[np.ndarray, " bins"], Float[np.ndarray, "... bins"]]:
@@ -182,6 +182,8 @@ def reconstruction_error(forward: Callable[[Any], Any], x0: Samples, xT: Samples
     >>> reconstruction_error(lambda x: 0.5 * x, jnp.array([2.0, 4.0]), jnp.array([1.0, 3.0]))
     0.5
     """
+    check_array("x0", x0)
+    check_array("xT", xT)
     if x0.shape != xT.shape and x0.shape[1:] != xT.shape:
         raise ValueError(
             "`x0` must be shaped as `xT`, (cases, ...), or with draws in front, (draws, cases, ...); got "
@@ -222,6 +224,7 @@ def rank_histogram(
     >>> rank_histogram(jnp.array([0, 1, 2, 2]), draws=2, bins=2).round(3).tolist()
     [0.75, 1.25]
     """
+    check_array("ranks", ranks)
     if ranks.ndim == 0 or ranks.size == 0:
         raise ValueError(f"`ranks` must have shape (cases, ...), cases > 0, got {ranks.shape}")
     low, high = int(ranks.min()), int(ranks.max())
@@ -238,6 +241,7 @@ def rank_histogram(
 
 def _as_fields(name: str, x: Samples) -> Float[np.ndarray, "... n n"]:
     """Check periodic square fields, all finite; give them in double precision."""
+    check_array(name, x)
     if x.ndim < 3 or x.shape[-1] != x.shape[-2] or x.shape[-1] < 2:
         raise ValueError(
             f"`{name}` must be square fields of shape (cases, n, n), n ≥ 2, got shape {x.shape}. "

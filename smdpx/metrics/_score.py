@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array
+
+from .._diffusion import Diffusion
+from .._drift import Score
+from .._types import State
 
 
 class ScoreError(NamedTuple):
@@ -27,35 +31,62 @@ class ScoreError(NamedTuple):
 
 
 def score_error(
-    score: Callable[[Any, Any, Any], Any],
+    score: Score | Callable[[Any, Any, Any], Any],
     exact: Callable[[Any, Any, Any], Any],
     t: ArrayLike,
-    x: Float[Array, "samples *state"],
+    x: State,
 ) -> ScoreError:
     """The error of a score against the exact one over samples of the process.
 
+    Components without noise have no part in any equation, as theirs is ½g²s = 0, and training never sees them: of a
+    `Score` only components with g(t) > 0 count. A bare function is compared in all components.
+
     Args:
-        score: the learned score of one state, `(t, x, args)`.
+        score: the learned `Score`, or a score of one state, `(t, x, args)`.
         exact: the exact score of one state, `(t, x, args)`.
         t: times of the samples, shape (samples,).
-        x: states of the process at these times: drawn from p_t, they are what weights the error.
+        x: states of the process at these times, shape (samples, ...) or a tree: drawn from p_t, they are what weights
+            the error.
 
     Returns:
         A `ScoreError`.
 
     Raises:
-        ValueError: no samples, or `t` and `x` of different numbers.
+        ValueError: no samples, `t` and `x` of different numbers, or no component with noise.
 
-    >>> import jax, jax.numpy as jnp
-    >>> x = jax.random.normal(jax.random.key(0), (100,))
+    >>> import jax, jax.numpy as jnp, smdpx as sx
+    >>> x = jax.random.normal(jax.random.key(0), (100, 2))
     >>> error = score_error(lambda t, x, args: -2 * x, lambda t, x, args: -x, jnp.zeros(100), x)
     >>> round(error.relative_l2, 4), round(error.slope, 4)
     (1.0, 2.0)
+    >>> s = sx.Score(lambda t, x, args: -x * jnp.array([7.0, 1.0]), sx.Diffusion(jnp.array([0.0, 1.0])))
+    >>> score_error(s, lambda t, x, args: -x, jnp.zeros(100), x).relative_l2
+    0.0
     """
-    t = jnp.asarray(t, x.dtype)
-    if t.shape != x.shape[:1] or t.size == 0:
-        raise ValueError(f"`t` must hold one time for each of the samples in `x`; got {t.shape} and {x.shape}.")
-    learned = jax.vmap(lambda t, x: score(t, x, None))(t, x)
-    truth = jax.vmap(lambda t, x: exact(t, x, None))(t, x)
-    power = jnp.sum(truth**2)
-    return ScoreError(float(jnp.sqrt(jnp.sum((learned - truth) ** 2) / power)), float(jnp.sum(learned * truth) / power))
+    states = jax.tree.map(jnp.asarray, x)
+    leaves = jax.tree.leaves(states)
+    times = jnp.asarray(t, jnp.result_type(float) if not leaves else leaves[0].dtype)
+    if not leaves or times.size == 0 or any(leaf.shape[:1] != times.shape for leaf in leaves):
+        shapes = ", ".join(str(leaf.shape) for leaf in leaves)
+        raise ValueError(f"`t` must hold one time for each of the samples in `x`; got {times.shape} and {shapes}.")
+    net, g = (score.net, score.g) if isinstance(score, Score) else (score, Diffusion(1.0))
+
+    def noisy(s: State, t: Array, x: State) -> State:
+        # Selected, not multiplied: where nothing is trained a network may be anything, infinite too.
+        return jax.tree.map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), g.like(t, x), s)
+
+    def moments(t: Array, x: State) -> tuple[Array, Array, Array, Array]:
+        learned, truth = noisy(net(t, x, None), t, x), noisy(exact(t, x, None), t, x)
+        error = jax.tree.map(jnp.subtract, learned, truth)
+        ones = noisy(jax.tree.map(jnp.ones_like, x), t, x)
+        return _dot(error, error), _dot(learned, truth), _dot(truth, truth), _dot(ones, ones)
+
+    error, product, power, counted = (jnp.sum(value) for value in jax.vmap(moments)(times, states))
+    if counted == 0:
+        raise ValueError("`score` has no component with noise at any of the times `t`, so nothing of it is trained.")
+    return ScoreError(float(jnp.sqrt(error / power)), float(product / power))
+
+
+def _dot(a: State, b: State) -> Array:
+    parts = [jnp.sum(u * v) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)]
+    return sum(parts[1:], parts[0])

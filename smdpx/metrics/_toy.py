@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._common import Samples
+from ._common import Samples, check_array
 
 
 def posterior_metric_q(x0: Samples, modes: Sequence[float] = (-1.0, 1.0), tolerance: float = 0.1) -> float:
@@ -34,6 +34,7 @@ def posterior_metric_q(x0: Samples, modes: Sequence[float] = (-1.0, 1.0), tolera
     >>> posterior_metric_q(jnp.array([-1.0, -0.95, 1.05, 0.5]))
     0.5
     """
+    check_array("x0", x0)
     if x0.ndim != 1 or x0.shape[0] == 0:
         raise ValueError(f"`x0` must be scalar states of shape (n,), n > 0, got shape {x0.shape}")
     if len(modes) == 0:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import accumulate, pairwise
 from math import prod
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -19,6 +20,10 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
+from ._named import as_name, by_name
+
+# Draws are counted in powers of two from here on: small networks share one compiled draw.
+_FEWEST_DRAWS = 2**14
 
 
 class MLP(eqx.Module):
@@ -32,7 +37,8 @@ class MLP(eqx.Module):
     Args:
         shape: one state's shape; ``()`` is a scalar state.
         widths: the hidden layers' widths. The default has 2,536 parameters for a scalar state.
-        activation: acts elementwise after each hidden layer; holds no parameters.
+        activation: acts elementwise after each hidden layer; holds no parameters. A network with a function that can be
+            imported by its name, as all of `jax.nn` can, can be pickled.
         t_min: smallest time that the network tells apart, > 0. Times below count as ``t_min``.
         x_scale: typical size of x, > 0; the input is x / ``x_scale``.
         out_scale: typical size of what is learned, > 0; the output is multiplied by it.
@@ -80,8 +86,7 @@ class MLP(eqx.Module):
         size = prod(shape)
         sizes = (size + 1, *widths, size)
         dtype = jnp.result_type(float) if dtype is None else dtype
-        self.weights = _init_weights(key, sizes, dtype)
-        self.biases = tuple(jnp.zeros(n, dtype) for n in sizes[1:])
+        self.weights, self.biases = _init_arrays(key, sizes, dtype)
         self.shape = tuple(shape)
         self.activation = activation
         self.t_min = float(t_min)
@@ -117,16 +122,35 @@ class MLP(eqx.Module):
         h = h @ self.weights[-1] + self.biases[-1]
         return self.out_scale * h.reshape(self.shape)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: the activation by its name."""
+        return {**vars(self), "activation": as_name(self.activation)}
 
-# One draw for all layers in one compiled call: layer by layer, compilation takes seconds.
-@partial(jax.jit, static_argnames=("sizes", "dtype"))
-def _init_weights(key: Key, sizes: tuple[int, ...], dtype: jax.typing.DTypeLike) -> tuple[Float[Array, "_ _"], ...]:
-    shapes = list(pairwise(sizes))
-    ends = [0, *accumulate(ins * outs for ins, outs in shapes)]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Fill the network with what `__getstate__` gave."""
+        vars(self).update(state, activation=by_name(state["activation"]))
+
+
+def _init_arrays(
+    key: Key, sizes: tuple[int, ...], dtype: jax.typing.DTypeLike
+) -> tuple[tuple[Float[Array, "_ _"], ...], tuple[Float[Array, " _"], ...]]:
+    count = sum(ins * outs for ins, outs in pairwise(sizes))
+    # More than needed, so that other widths find this program compiled; the first draws don't depend on their number.
+    draws = max(_FEWEST_DRAWS, 1 << (count - 1).bit_length())
     # Haiku's default, which the paper's network has: normal, cut at two deviations, times
     # 1/sqrt(fan_in), not rescaled for the cut. Wider than Equinox's uniform by a factor of 1.5.
-    flat = jr.truncated_normal(key, -2.0, 2.0, (ends[-1],), dtype)
-    return tuple(
+    return _cut(jr.truncated_normal(key, -2.0, 2.0, (draws,), dtype), sizes)
+
+
+# One program for all layers, biases too, and the draw not in it: XLA would compile the draw anew for each layer.
+@partial(jax.jit, static_argnames="sizes")
+def _cut(
+    flat: Float[Array, " draws"], sizes: tuple[int, ...]
+) -> tuple[tuple[Float[Array, "_ _"], ...], tuple[Float[Array, " _"], ...]]:
+    shapes = list(pairwise(sizes))
+    ends = [0, *accumulate(ins * outs for ins, outs in shapes)]
+    weights = tuple(
         flat[start:end].reshape(shape) / shape[0] ** 0.5
         for shape, (start, end) in zip(shapes, pairwise(ends), strict=True)
     )
+    return weights, tuple(jnp.zeros(outs, flat.dtype) for _, outs in shapes)
