@@ -143,7 +143,7 @@ def solved(
     else:
         _raise_if_failed(equation, solver, result, reached)
     # Room that was not needed for saving is filled with infinities by diffrax.
-    return ys, all_fine(ys) if _plainly(saveat) is not None else True
+    return ys, all_fine(ys) if saveat is None or _plainly(saveat) == "end" else True
 
 
 # Above how many steps a window's gradient runs them again, and up to how many numbers a state. Measured in
