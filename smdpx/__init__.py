@@ -4,38 +4,44 @@ An inverse problem is an equation, and the equation is the program: write the ph
 score once; simulation, training, posterior samples and likelihoods are solves of equations made from them.
 """
 
+from importlib.metadata import version
+
 from . import data as data, exact as exact, metrics as metrics, nn as nn, physics as physics, plot as plot
-from ._check import StepReport as StepReport, check as check
-from ._diffusion import Diffusion as Diffusion
-from ._drift import Drift as Drift, ReverseDrift as ReverseDrift, Score as Score
-from ._ensemble import ensemble_smoother as ensemble_smoother
-from ._equation import (
+from .equation._algebra import (
     SDE as SDE,
     AbstractDrift as AbstractDrift,
     Forward as Forward,
     Reverse as Reverse,
 )
-from ._exponential import ExponentialEuler as ExponentialEuler
-from ._finite import NonFiniteWarning as NonFiniteWarning
-from ._fit import FitDiverged as FitDiverged, Stage as Stage, fit as fit
-from ._infer import (
-    LogLikelihood as LogLikelihood,
-    langevin as langevin,
-    log_likelihood as log_likelihood,
-    maximum_likelihood as maximum_likelihood,
-    posterior as posterior,
+from .equation._diffusion import Diffusion as Diffusion
+from .equation._drift import (
+    Drift as Drift,
+    ReverseDrift as ReverseDrift,
+    Score as Score,
+    StepDrift as StepDrift,
+    mirror as mirror,
+    negative_step as negative_step,
 )
-from ._linear import AbstractLinear as AbstractLinear, Diagonal as Diagonal, Fourier as Fourier
-from ._loss import (
-    AbstractLoss as AbstractLoss,
+from .equation._linear import AbstractLinear as AbstractLinear, Diagonal as Diagonal, Fourier as Fourier
+from .inference._ensemble import ensemble_smoother as ensemble_smoother
+from .inference._langevin import langevin as langevin
+from .inference._likelihood import LogLikelihood as LogLikelihood, log_likelihood as log_likelihood
+from .inference._point_estimate import maximum_likelihood as maximum_likelihood
+from .inference._posterior import posterior as posterior
+from .learning._fit import FitDiverged as FitDiverged, Stage as Stage, fit as fit
+from .learning._progress import Progress as Progress
+from .learning._windows import FreshPaths as FreshPaths, Windows as Windows
+from .learning.losses._abstract import AbstractLoss as AbstractLoss
+from .learning.losses._score_matching import (
     ImplicitScoreMatching as ImplicitScoreMatching,
     SlicedScoreMatching as SlicedScoreMatching,
-    TwoWayLoss as TwoWayLoss,
-    WindowLoss as WindowLoss,
 )
-from ._progress import Progress as Progress
-from ._solve import simulate as simulate, solve as solve
-from ._step import StepDrift as StepDrift, mirror as mirror, negative_step as negative_step
-from ._sweep import sweep as sweep
-from ._terms import terms as terms
-from ._window import FreshPaths as FreshPaths, Windows as Windows
+from .learning.losses._window_loss import TwoWayLoss as TwoWayLoss, WindowLoss as WindowLoss
+from .solving._check import StepReport as StepReport, check as check
+from .solving._exponential import ExponentialEuler as ExponentialEuler
+from .solving._finite import NonFiniteWarning as NonFiniteWarning
+from .solving._solve import simulate as simulate, solve as solve
+from .solving._sweep import sweep as sweep
+from .solving._terms import terms as terms
+
+__version__ = version("smdpx")

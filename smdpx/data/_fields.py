@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Key, RealScalarLike, State
-from .._validate import is_concrete
 from ..exact import power_law_field
+from ..solving._validate import is_concrete
 
 # How many squares `Normalisation.of` holds at once: 128 MiB.
 _NUMBERS_AT_ONCE = 2**24

@@ -17,9 +17,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._linear import Fourier, squared_wavenumbers
-from .._phi import phi1
 from .._types import Args, Key, RealScalarLike
+from ..equation._linear import Fourier, squared_wavenumbers
+from ..equation._phi import phi1
 from ._mixture import is_concrete
 
 

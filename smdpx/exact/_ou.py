@@ -15,8 +15,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._phi import phi1
 from .._types import Args, Key, RealScalarLike
+from ..equation._phi import phi1
 from ._mixture import GaussianMixture, Numbers, is_concrete
 
 _TAYLOR_TERMS = 18  # 1/18! < 1e-15: enough in double precision for ‖A‖t ≤ 1/2

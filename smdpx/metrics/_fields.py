@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._linear import squared_wavenumbers
+from ..equation._linear import squared_wavenumbers
 from ._common import Samples, as_draws, as_samples, check_array
 
 

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from .._diffusion import Diffusion
-from .._drift import Score
 from .._types import State
+from ..equation._diffusion import Diffusion
+from ..equation._drift import Score
 
 
 class ScoreError(NamedTuple):

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._linear import Fourier, squared_wavenumbers
 from .._types import Args, RealScalarLike
+from ..equation._linear import Fourier, squared_wavenumbers
 
 
 class FourierFilter(eqx.Module):

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from .._linear import Fourier, squared_wavenumbers
 from .._types import Args, RealScalarLike
+from ..equation._linear import Fourier, squared_wavenumbers
 
 
 class Heat(eqx.Module):
@@ -19,7 +19,7 @@ class Heat(eqx.Module):
     `Drift.from_step(heat.step, reverse=sx.mirror)`. As a rate, for any solver: `Drift(heat)`; it states its stiff
     linear part for `ExponentialEuler`. Rates are α|k|², up to α n²/2: explicit solvers need dt < 4/(α n²).
 
-    Arguments:
+    Args:
         n: pixels a side, at least 2.
         alpha: conductivity, > 0; α = 1 and t up to .2 is the paper's problem. May be traced.
 

@@ -1,0 +1,1 @@
+"""The algebra: drifts, noise, coefficients and stiff linear parts; what may be added to what."""

@@ -1,0 +1,55 @@
+"""The real coefficients that multiply drifts and noise, and the functions that users give to them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+
+from .._types import RealScalarLike, State
+
+
+def check_callable(f: Any, owner: str, signature: str) -> None:
+    """Raise where `f` cannot be called with the arguments that `signature` names."""
+    if not callable(f):
+        raise TypeError(f"`{owner}` needs a callable {signature}; got {f!r} of type {type(f).__name__}.")
+    try:
+        parameters = inspect.signature(f)
+    except (TypeError, ValueError):  # some builtins have no signature: trust them
+        return
+    try:
+        parameters.bind(*signature.strip("()").split(", "))
+    except TypeError:
+        raise TypeError(
+            f"`{owner}` calls its function with {signature}; got a function of {parameters}. "
+            f"Write `lambda {signature.strip('()')}: ...`."
+        ) from None
+
+
+def scale(coefficient: RealScalarLike, x: State) -> State:
+    """Coefficient · x, leaf by leaf, in the dtype of x."""
+    if isinstance(coefficient, int | float):
+        return x if coefficient == 1 else jtu.tree_map(lambda leaf: coefficient * leaf, x)
+    return jtu.tree_map(lambda leaf: jnp.asarray(coefficient).astype(leaf.dtype) * leaf, x)
+
+
+def as_coefficient(c: Any) -> Any:
+    """A real scalar as it came (NumPy's as Python's), or None for a stranger."""
+    if isinstance(c, np.generic) and np.issubdtype(c.dtype, np.number):
+        c = c.item()
+    if isinstance(c, bool | int | float):
+        if not np.isfinite(c):
+            raise ValueError(f"A coefficient must be finite; got {c}.")
+        return c
+    if isinstance(c, jax.Array | np.ndarray):
+        if c.shape != () or not (jnp.issubdtype(c.dtype, jnp.floating) or jnp.issubdtype(c.dtype, jnp.integer)):
+            raise TypeError(
+                f"A coefficient is one real number; got an array of shape {c.shape} and dtype {c.dtype}. "
+                "Put an array into the drift's own function, or into `Diffusion(array)`."
+            )
+        return jnp.asarray(c) if jnp.issubdtype(c.dtype, jnp.floating) else jnp.asarray(c).astype(float)
+    return None

@@ -1,0 +1,133 @@
+"""The noise g(t) dW of an equation.
+
+    dx = P(t, x) dt + g(t) dW                              (arXiv:2301.10250, eq 1)
+
+g may depend on time and on the component, never on the state: additive noise is what the reverse-time
+equations of the paper are derived for, and what the additive-noise solvers need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
+
+from .._types import RealScalarLike, State
+from ._coefficient import as_coefficient, check_callable
+
+__all__ = ["Diffusion"]
+
+
+class Diffusion(eqx.Module):
+    """Noise g(t) dW, independent of the state.
+
+    Args:
+        g: a number ≥ 0, an array of them (one per component, broadcast against the state), a pytree
+            shaped like the state, or a callable `g(t)` that returns one of these.
+
+    Raises:
+        ValueError: a negative or non-finite g.
+        TypeError: anything that is no number, array, pytree of arrays, or callable.
+
+    >>> import smdpx as sx
+    >>> g = sx.Diffusion(0.03)
+    >>> sx.Drift(lambda t, x, args: -x) + g
+    dx = P(x) dt + g dW
+    """
+
+    g: Any
+    __array_ufunc__ = None
+
+    def __check_init__(self) -> None:
+        if callable(self.g):
+            return check_callable(self.g, "Diffusion", "(t)")
+        for leaf in jtu.tree_leaves(self.g):
+            if not isinstance(leaf, int | float | np.ndarray | np.generic | jax.Array):
+                raise TypeError(f"`Diffusion` takes a number, an array, or g(t); got {self.g!r}.")
+            if isinstance(leaf, Tracer):
+                continue
+            if not np.all(np.isfinite(leaf)):
+                raise ValueError(f"`Diffusion` needs a finite g; got {self.g}.")
+            if np.any(np.asarray(leaf) < 0):
+                raise ValueError(f"`Diffusion` needs g >= 0; got {self.g}. Its sign has no meaning: drop it.")
+        return None
+
+    def __call__(self, t: RealScalarLike) -> Any:
+        """The value of g at the physical time t."""
+        return self.g(t) if callable(self.g) else self.g
+
+    def number(self, t: RealScalarLike) -> Any:
+        """The value of g at t where it is one number, as linear parts of scores need it."""
+        g = self(t)
+        if jtu.tree_structure(g) != jtu.tree_structure(0) or np.shape(g) != ():
+            raise TypeError(f"The stiff linear part of a score needs a g that is one number at each time; got {g}.")
+        return g
+
+    def like(self, t: RealScalarLike, x: State) -> State:
+        """The value of g at t, broadcast to one sample x: what multiplies dW, component by component."""
+        g = self(t)
+        if jtu.tree_structure(g) != jtu.tree_structure(x):
+            leaves = jtu.tree_leaves(g)
+            if len(leaves) != 1:
+                raise ValueError(
+                    f"`Diffusion`: g has the tree {jtu.tree_structure(g)}, the state "
+                    f"{jtu.tree_structure(x)}. Give one number, or a tree like the state's."
+                )
+            g = jtu.tree_map(lambda _: leaves[0], x)
+
+        def broadcast(g_leaf, x_leaf):
+            if not _broadcasts(np.shape(g_leaf), x_leaf.shape):
+                raise ValueError(
+                    f"`Diffusion`: g of shape {np.shape(g_leaf)} does not fit a state of shape {x_leaf.shape}."
+                )
+            return jnp.broadcast_to(jnp.asarray(g_leaf).astype(x_leaf.dtype), x_leaf.shape)
+
+        return jtu.tree_map(broadcast, g, x)
+
+    def __mul__(self, other: RealScalarLike) -> Diffusion:
+        c = as_coefficient(other)
+        if c is None:
+            return NotImplemented
+        if callable(self.g):
+            return Diffusion(_ScaledFunction(c, self.g))
+        return Diffusion(jtu.tree_map(lambda leaf: c * leaf, self.g))
+
+    def __rmul__(self, other: RealScalarLike) -> Diffusion:
+        return self.__mul__(other)
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, Diffusion):
+            raise TypeError(
+                "An equation has at most one diffusion. For two independent noises "
+                "write `Diffusion(jnp.sqrt(g1**2 + g2**2))`."
+            )
+        return NotImplemented
+
+    def __neg__(self) -> Diffusion:
+        raise TypeError("Noise has no sign: write `+ g`.")
+
+    def __repr__(self) -> str:
+        return "g" if not callable(self.g) else "g(t)"
+
+
+def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:
+    """Whether an array of this shape fits one of the other without widening it."""
+    sizes = zip(shape[::-1], onto[::-1], strict=False)
+    return len(shape) <= len(onto) and all(size in (1, of) for size, of in sizes)
+
+
+class _ScaledFunction(eqx.Module):
+    """c · g(t) as a callable."""
+
+    c: Any
+    g: Callable[[Any], Any]
+
+    def __call__(self, t: RealScalarLike) -> Any:
+        """The product c · g(t)."""
+        return jtu.tree_map(lambda leaf: self.c * leaf, self.g(t))

@@ -1,0 +1,342 @@
+"""The drifts that users write: physics, as a rate or as a simulator's step, a reverse simulator, and the score.
+
+    Drift          dx/dt = P(t, x)                         (arXiv:2301.10250, eq 1)
+    StepDrift      x(t + dt) = step(x, dt)
+    ReverseDrift   dx/dτ = R(t, x),  τ = T - t
+    Score          dx/dτ = ½ g(t)² ∇ₓ log p_t(x)           (eq 8; twice it in eq 9)
+
+How a step runs backwards is the user's statement and never a default, since a wrong guess blows up:
+
+    mirror:   x(t - dt) = x - (step(x, dt) - x)       (the heat equation's choice, §4.2)
+    negative: x(t - dt) = step(x, -dt)                (the buoyancy solver's choice, §4.3)
+
+How drifts combine is `_algebra`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.tree_util as jtu
+
+from .._types import Args, RealScalarLike, State
+from ._algebra import SDE, AbstractDrift, Forward, Reverse
+from ._coefficient import check_callable, scale
+from ._diffusion import Diffusion
+from ._linear import AbstractLinear
+
+__all__ = ["Drift", "ReverseDrift", "Score", "StepDrift", "mirror", "negative_step"]
+
+
+class Drift(AbstractDrift[Forward]):
+    """Physics: dx/dt = P(t, x), the drift of the forward process (arXiv:2301.10250, eq 1).
+
+    Args:
+        f: the rate for one sample, `f(t, x, args)`, shaped like x.
+        name: what it is called in print.
+
+    Raises:
+        TypeError: f is not callable with three arguments.
+
+    >>> import smdpx as sx
+    >>> P = sx.Drift(lambda t, x, args: -x)
+    >>> P, -P, -(-P)
+    (P(x), -P(x), P(x))
+    """
+
+    f: Callable[[Any, Any, Any], Any]
+    name: str = eqx.field(static=True, default="P")
+
+    def __check_init__(self) -> None:
+        check_callable(self.f, "Drift", "(t, x, args)")
+
+    @property
+    def direction(self) -> type[Forward]:
+        """`Forward`."""
+        return Forward
+
+    def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
+        """f(t, x, args)."""
+        return self.f(t, x, args)
+
+    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+        """f.linear(t), where f has such a method."""
+        return _stated(self.f, t)
+
+    @staticmethod
+    def from_step(
+        step: Callable[[Any, Any], Any],
+        reverse: Callable[..., Any] | None = None,
+        *,
+        dt: float | None = None,
+        name: str = "P",
+    ) -> StepDrift:
+        """Physics given as a solver's step `step(x, dt) -> x`, for one sample.
+
+        With a one-stage solver at fixed steps (`diffrax.Euler`, the default) its increment is exactly
+        step(x, dt) - x. A solver with more stages or adaptive steps needs a rate, which a step does not
+        have: see `StepDrift.as_rate`.
+
+        Args:
+            step: the simulator's step, `step(x, dt)` with dt > 0, for one sample.
+            reverse: how it runs backwards, stated and never guessed: `sx.mirror` for
+                x - (step(x, dt) - x), `sx.negative_step` for step(x, -dt), or an inverse step of your own,
+                `(x, dt) -> x` (a surrogate, say). Without it `-P` is an error.
+            dt: the only step length that `step` accepts, where it accepts only one.
+            name: what it is called in print.
+
+        Returns:
+            A `StepDrift`.
+
+        >>> import smdpx as sx
+        >>> decay = sx.Drift.from_step(lambda x, dt: x / (1 + dt), reverse=sx.negative_step)
+        >>> decay, -decay
+        (P(x), -P(x))
+        """
+        return StepDrift(step, reverse, dt, name)
+
+    def __repr__(self) -> str:
+        return f"{self.name}(x)"
+
+
+class ReverseDrift(AbstractDrift[Reverse]):
+    """A reverse simulator of its own: dx/dτ = R(t, x) with τ = T - t; a trained surrogate, say.
+
+    Args:
+        f: the rate in τ for one sample, `f(t, x, args)` at the physical time t, shaped like x.
+        name: what it is called in print.
+
+    Raises:
+        TypeError: f is not callable with three arguments.
+
+    >>> import smdpx as sx
+    >>> R = sx.ReverseDrift(lambda t, x, args: x)
+    >>> R, -R
+    (R(x), -R(x))
+    """
+
+    f: Callable[[Any, Any, Any], Any]
+    name: str = eqx.field(static=True, default="R")
+
+    def __check_init__(self) -> None:
+        check_callable(self.f, "ReverseDrift", "(t, x, args)")
+
+    @property
+    def direction(self) -> type[Reverse]:
+        """`Reverse`."""
+        return Reverse
+
+    def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
+        """f(t, x, args)."""
+        return self.f(t, x, args)
+
+    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+        """f.linear(t), where f has such a method."""
+        return _stated(self.f, t)
+
+    def __repr__(self) -> str:
+        return f"{self.name}(x)"
+
+
+class Score(AbstractDrift[Reverse]):
+    """The score's part of a reverse drift: ½ g(t)² s(t, x), where s(t, x) is ∇ₓ log p_t(x).
+
+    The convention is fixed here and nowhere else: `net` *is* the score, and coefficients count in units of
+    ½g². So `-P + s` is the probability flow (arXiv:2301.10250, eq 8, C = 1) and `-P + 2*s + g` the
+    reverse-time SDE (eq 9, C = 2), as Anderson (1982) has it. Plain one-step training backwards learns
+    g²∇log p (theorem A.2), so it trains `-P + 2*s`, and the coefficient is never folded into the network.
+
+    Args:
+        net: the score for one sample, `net(t, x, args)`, shaped like x; units of 1/x.
+        g: the forward process's noise.
+        name: what it is called in print.
+        steps: the shortest and the longest step that it was trained on; `fit` fills it in, and `solve` warns
+            where fixed steps leave it.
+
+    Raises:
+        TypeError: net is not callable with three arguments, or g is not a `Diffusion`.
+
+    >>> import smdpx as sx
+    >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
+    >>> s = sx.Score(lambda t, x, args: -x, g)
+    >>> -P + 2 * s + g
+    dx = [-P(x) + 2·½g²·s(t, x)] dτ + g dW
+    """
+
+    net: Callable[[Any, Any, Any], Any]
+    g: Diffusion
+    name: str = eqx.field(static=True, default="s")
+    steps: tuple[float, float] | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_callable(self.net, "Score", "(t, x, args)")
+        if not isinstance(self.g, Diffusion):
+            raise TypeError(f"`Score` needs the process's noise; got {self.g!r}. Write `Score(net, Diffusion(g))`.")
+
+    @property
+    def direction(self) -> type[Reverse]:
+        """`Reverse`."""
+        return Reverse
+
+    def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
+        """½ g(t)² net(t, x)."""
+        g = self.g.like(t, x)
+        return jtu.tree_map(lambda g, s: 0.5 * g**2 * s, g, self.net(t, x, args))
+
+    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+        """½ g(t)² net.linear(t), where the network has such a method."""
+        linear = _stated(self.net, t)
+        return None if linear is None else 0.5 * self.g.number(t) ** 2 * linear
+
+    def __repr__(self) -> str:
+        return f"½g²·{self.name}(t, x)"
+
+
+def _stated(f: Any, t: RealScalarLike) -> AbstractLinear | None:
+    # A method of its class: a network's layer that is called `linear` states nothing.
+    return f.linear(t) if callable(getattr(type(f), "linear", None)) else None
+
+
+class _Mirror(eqx.Module):
+    step: Callable[[Any, Any], Any]
+
+    def __call__(self, x: State, dt: RealScalarLike) -> State:
+        return jtu.tree_map(lambda a, b: 2 * a - b, x, self.step(x, dt))
+
+
+class _NegativeStep(eqx.Module):
+    step: Callable[[Any, Any], Any]
+
+    def __call__(self, x: State, dt: RealScalarLike) -> State:
+        return self.step(x, -jnp.asarray(dt))
+
+
+def mirror(step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The reversal x - (step(x, dt) - x): the forward increment, negated.
+
+    Right for the paper's heat equation; for an advecting solver it is not (66 × the error after ten
+    steps of the buoyancy solver): measure with `sx.check`.
+
+    Args:
+        step: `step(x, dt) -> x`, for one sample.
+
+    Returns:
+        The reverse step `(x, dt) -> x`.
+
+    >>> import smdpx as sx
+    >>> sx.mirror(lambda x, dt: x + dt)(1.0, 0.25)
+    0.75
+    """
+    return _Mirror(step)
+
+
+def negative_step(step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The reversal step(x, -dt): a solver run with a negative step.
+
+    Args:
+        step: `step(x, dt) -> x`, for one sample, that accepts dt < 0.
+
+    Returns:
+        The reverse step `(x, dt) -> x`.
+
+    >>> import smdpx as sx
+    >>> float(sx.negative_step(lambda x, dt: x + dt)(1.0, 0.25))
+    0.75
+    """
+    return _NegativeStep(step)
+
+
+class StepDrift(AbstractDrift[Forward]):
+    """A drift whose increment over dt is step(x, dt) - x; made by `Drift.from_step`, which documents it."""
+
+    step: Callable[[Any, Any], Any]
+    inverse: Callable[[Any, Any], Any] | None
+    dt: float | None = eqx.field(static=True)
+    name: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        step: Callable[[Any, Any], Any],
+        reverse: Callable[..., Any] | None = None,
+        dt: float | None = None,
+        name: str = "P",
+    ):
+        check_callable(step, "Drift.from_step", "(x, dt)")
+        if reverse is not None and (reverse is mirror or reverse is negative_step):
+            reverse = reverse(step)
+        elif reverse is not None:
+            check_callable(reverse, "Drift.from_step(reverse=...)", "(x, dt)")
+        if dt is not None and not (isinstance(dt, int | float) and 0 < dt < float("inf")):
+            raise ValueError(f"`Drift.from_step`: `dt` must be a number > 0; got {dt!r}.")
+        self.step, self.inverse, self.dt, self.name = step, reverse, dt, name
+
+    @property
+    def direction(self) -> type[Forward]:
+        """`Forward`."""
+        return Forward
+
+    def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
+        """Refused: a step has no rate."""
+        raise self.no_rate()
+
+    def no_rate(self) -> TypeError:
+        """The error for whoever needs a rate."""
+        return TypeError(
+            f"The drift {self!r} is a solver's step, which has no rate (a projecting step's rate diverges as "
+            "dt -> 0), so it cannot be evaluated between steps. Use a one-stage solver at fixed steps "
+            "(`diffrax.Euler()`, the default), or ask for a rate at a reference step: `P.as_rate(dt)`."
+        )
+
+    def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
+        """step(x, dt) - x."""
+        return jtu.tree_map(jnp.subtract, self.step(x, dt), x)
+
+    def reversed_increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
+        """The stated reverse step's increment."""
+        return jtu.tree_map(jnp.subtract, self._inverse()(x, dt), x)
+
+    def _inverse(self) -> Callable[[Any, Any], Any]:
+        if self.inverse is None:
+            raise TypeError(
+                f"How the step of {self!r} runs backwards was not stated. Give `Drift.from_step(step, "
+                "reverse=...)` one of `sx.mirror` (negate the forward increment), `sx.negative_step` "
+                "(step with -dt), or your own inverse step `(x, dt) -> x`."
+            )
+        return self.inverse
+
+    def check_reversible(self) -> None:
+        """Raise where no reversal was stated."""
+        self._inverse()
+
+    def as_rate(self, dt: float) -> Drift:
+        """The rate (step(x, dt) - x) / dt at a reference dt, for solvers of any kind.
+
+        Args:
+            dt: the reference step, > 0, in units of time.
+
+        Returns:
+            A `Drift`; its reversal negates the rate.
+        """
+        if not dt > 0:
+            raise ValueError(f"`as_rate`: `dt` must be > 0; got {dt}.")
+
+        def rate(t, x, args):
+            return scale(1 / dt, jtu.tree_map(jnp.subtract, self.step(x, dt), x))
+
+        return Drift(rate, self.name)
+
+    def __repr__(self) -> str:
+        return f"{self.name}(x)"
+
+
+def step_drifts(equation: AbstractDrift | SDE) -> list[StepDrift]:
+    """The steps of simulators that an equation has."""
+    return [term.drift for term in equation.summands if isinstance(term.drift, StepDrift)]
+
+
+def scores(equation: AbstractDrift | SDE) -> list[tuple[Any, Score]]:
+    """The (signed) coefficient and score of each score term of an equation."""
+    return [(term.coefficient, term.drift) for term in equation.summands if isinstance(term.drift, Score)]

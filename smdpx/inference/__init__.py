@@ -1,0 +1,1 @@
+"""The same equations, solved for answers: posterior samples, point estimates, likelihoods, Langevin dynamics."""

@@ -1,0 +1,90 @@
+"""Langevin dynamics at a fixed time: x ← x + ε s + √(2ε) z (arXiv:2301.10250, eq 68)."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array
+
+from .._types import Args, Key, State
+from ..equation._diffusion import Diffusion
+from ..equation._drift import Drift, Score
+from ..solving import _validate as validate
+from ..solving._finite import warn_of_non_finite
+from ..solving._solve import solved
+
+__all__ = ["langevin"]
+
+
+def langevin(
+    s: Score,
+    x: State,
+    t: float,
+    *,
+    step: float,
+    steps: int,
+    key: Key,
+    args: Args = None,
+) -> State:
+    """Refine samples at a fixed time by Langevin dynamics (arXiv:2301.10250, eq 68).
+
+        x ← x + ε s(t, x) + √(2ε) z,    z ~ N(0, 1)
+
+    Its stationary law is p_t, up to a bias of the order of ε. (With noise √ε, as in some implementations, the
+    temperature would be half of what it should be.)
+
+    Args:
+        s: a `Score`. Where its g is 0 there is no score, and the component stays as it is.
+        x: states of shape (samples, ...).
+        t: the time to stay at.
+        step: ε > 0, in units of x². Good values: a hundredth of the variance of p_t.
+        steps: how many, at least 1.
+        key: a JAX key.
+        args: handed to the network untouched.
+
+    Returns:
+        States shaped like x.
+
+    Raises:
+        TypeError: s is no `Score`.
+        ValueError: step or steps not positive, and as `solve`.
+
+    >>> import jax, jax.numpy as jnp, smdpx as sx
+    >>> s = sx.Score(lambda t, x, args: -x, sx.Diffusion(0.1))
+    >>> sx.langevin(s, jnp.zeros(8), 0.0, step=0.01, steps=50, key=jax.random.key(0)).shape
+    (8,)
+    """
+    if not isinstance(s, Score):
+        raise TypeError(f"`langevin` needs a `Score`; got {s!r}. Pass `s`, without a coefficient.")
+    if not step > 0 or steps < 1:
+        raise ValueError(f"`langevin` needs step > 0 and steps >= 1; got {step} and {steps}.")
+    validate.check_states(x, "x")
+    one = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), x)
+    now = jnp.asarray(t, jnp.result_type(*jtu.tree_leaves(x)))
+    # A component without noise has no score: what the network says of it was never trained.
+    has_score = jtu.tree_map(lambda g: jnp.where(g > 0, 1, 0).astype(g.dtype), s.g.like(now, one))
+    # In its own time the iteration is Euler's method on dx = s dτ + √2 dW.
+    noise = jtu.tree_map(lambda mask: math.sqrt(2.0) * mask, has_score)
+    climb = Drift(_Frozen(s.net, now, has_score)) + Diffusion(noise)
+    tau = step * np.arange(steps + 1)
+    x, fine = solved(climb, x, tau, key, args, saveat=dfx.SaveAt(t1=True))
+    x = jtu.tree_map(lambda leaf: leaf[:, -1], x)
+    warn_of_non_finite(fine, x, "sample")
+    return x
+
+
+class _Frozen(eqx.Module):
+    """A network at one time, where there is a score."""
+
+    net: Callable[[Any, Any, Any], Any]
+    t: Array
+    has_score: State
+
+    def __call__(self, tau: Any, x: State, args: Args) -> State:
+        """net(t, x), whatever τ; 0 in components without noise."""
+        return jtu.tree_map(jnp.multiply, self.has_score, self.net(self.t, x, args))

@@ -1,0 +1,1 @@
+"""From trajectories to a score: data, windows, losses, the training and its host."""

@@ -1,0 +1,28 @@
+"""What a loss is."""
+
+import abc
+from typing import ClassVar
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from ..._types import Args, Key
+from ...equation._algebra import SDE, AbstractDrift
+from .._windows import Windows
+
+__all__ = ["AbstractLoss"]
+
+
+class AbstractLoss(eqx.Module):
+    """A loss: a scalar from an equation and a batch of windows.
+
+    Attributes:
+        coefficient: the score's coefficient in the equation that the loss is minimised by; None where any
+            coefficient trains the same score.
+    """
+
+    coefficient: ClassVar[int | None] = None
+
+    @abc.abstractmethod
+    def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:
+        """The loss of the equation on these windows; `key` is for noise that the loss draws."""

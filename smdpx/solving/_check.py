@@ -1,0 +1,138 @@
+"""What a user needs to know about a step before training on it, measured: order, reversal, gradient, batching.
+
+order        log₂ |x_{h} - x_{h/2}| / |x_{h/2} - x_{h/4}|,    x_h: the state after one dt in steps of h
+round trip   |R(F(x)) - x| / |F(x) - x|,                      F a step forwards, R the stated reverse
+gradient     |⟨Jᵀv, u⟩ - ⟨v, J u⟩| / |⟨v, J u⟩|,              Jᵀv by VJP, J u by central differences
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.flatten_util import ravel_pytree
+
+from .._types import Args, Key, State
+from ..equation._algebra import AbstractDrift
+from . import _validate as validate
+
+__all__ = ["StepReport", "check"]
+
+
+class StepReport(eqx.Module):
+    """What `check` measured.
+
+    Attributes:
+        order: order of the state's error in dt; 1 for Euler, inf for a step that is exact. Much below 1: the
+            state after dt depends on how many steps it took, as with a projection of a noisy state.
+        round_trip: distance from the start after a step forwards and its stated reverse, relative to the
+            step; None without a stated reversal. Above about 0.5 the reversal is no better than no step.
+        vjp_error: relative difference of the step's VJP and central differences. Above about 1e-2 in single
+            precision: a kink, or a custom gradient that is wrong.
+        batch_error: largest relative difference between samples stepped together and one by one.
+    """
+
+    order: float
+    round_trip: float | None
+    vjp_error: float
+    batch_error: float
+
+    def __repr__(self) -> str:
+        reverse = "not stated" if self.round_trip is None else f"{self.round_trip:.2g} of a step off"
+        return (
+            f"order in dt {self.order:.2f}; reverse(forward(x)): {reverse}; "
+            f"VJP against differences {self.vjp_error:.1g}; batch against one by one {self.batch_error:.1g}"
+        )
+
+
+def check(
+    drift: AbstractDrift, x: State, *, dt: float, t: float = 0.0, args: Args = None, key: Key | None = None
+) -> StepReport:
+    """Measure a drift's step: order in dt, reversal, gradient, and independence of the samples.
+
+    Args:
+        drift: physics, of a rate or of a solver's step.
+        x: states like those that you will train on, shape (samples, ...); noisy ones if yours are.
+        dt: the step that you will train with, > 0.
+        t: the physical time.
+        args: handed to the drift untouched.
+        key: a JAX key for the random directions of the gradient's check. Default: `jax.random.key(0)`.
+
+    Returns:
+        A `StepReport`.
+
+    Raises:
+        ValueError: dt not positive, or states that the drift does not return alike.
+
+    >>> import jax.numpy as jnp, smdpx as sx
+    >>> P = sx.Drift.from_step(lambda x, dt: x - dt * jnp.sin(x), reverse=sx.negative_step)
+    >>> report = sx.check(P, jnp.linspace(0.1, 1.0, 4), dt=0.1)
+    >>> round(report.order), report.round_trip < 0.2, report.vjp_error < 1e-2
+    (1, True, True)
+    """
+    if not dt > 0:
+        raise ValueError(f"`dt` must be > 0; got {dt}.")
+    validate.check_states(x, "x")
+    validate.check_drifts(drift, x, args)
+    one, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], x))
+    now = jnp.asarray(t, one.dtype)
+
+    def advance(x: State, h: Any) -> State:
+        change = drift.increment(now, x, jnp.asarray(h, one.dtype), args)
+        return jax.tree.map(jnp.add, x, change)
+
+    step = eqx.filter_jit(lambda x: advance(x, dt))
+    batched = eqx.filter_jit(jax.vmap(lambda x: advance(x, dt)))
+    together = batched(x)
+    alone = [step(jax.tree.map(lambda leaf, i=i: leaf[i], x)) for i in range(jax.tree.leaves(x)[0].shape[0])]
+    alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
+    return StepReport(
+        _order(advance, x, dt),
+        _round_trip(drift, together, x, now, dt, args),
+        _vjp_error(lambda v: ravel_pytree(advance(unravel(v), dt))[0], one, jr.key(0) if key is None else key),
+        _distance(together, alone) / _norm(together),
+    )
+
+
+def _norm(x: State) -> float:
+    return float(jnp.linalg.norm(ravel_pytree(x)[0]))
+
+
+def _distance(a: State, b: State) -> float:
+    return _norm(jax.tree.map(jnp.subtract, a, b))
+
+
+def _order(advance: Any, x: State, dt: float) -> float:
+    ends = []
+    for count in (1, 2, 4):
+        end = x
+        for _ in range(count):
+            end = jax.vmap(lambda x, h=dt / count: advance(x, h))(end)
+        ends.append(end)
+    coarse, fine = _distance(ends[0], ends[1]), _distance(ends[1], ends[2])
+    # What single precision cannot tell from zero is a step that is exact.
+    exact = 1e-6 * _norm(x)
+    return float("inf") if fine <= exact else float(jnp.log2(coarse / fine))
+
+
+def _round_trip(drift: AbstractDrift, forward: State, x: State, now: Any, dt: float, args: Args) -> float | None:
+    def back(x: State) -> State:
+        h = jnp.asarray(dt, now.dtype)
+        return jax.tree.map(jnp.add, x, drift.reversed_increment(now + h, x, h, args))
+
+    try:
+        returned = jax.vmap(back)(forward)
+    except TypeError:  # no reversal was stated
+        return None
+    return _distance(returned, x) / _distance(forward, x)
+
+
+def _vjp_error(f: Any, x: jax.Array, key: Key) -> float:
+    key_u, key_v = jr.split(key)
+    u, v = jr.normal(key_u, x.shape, x.dtype), jr.normal(key_v, x.shape, x.dtype)
+    # The step that balances truncation and rounding of a central difference.
+    h = float(jnp.finfo(x.dtype).eps) ** (1 / 3) * max(1.0, float(jnp.linalg.norm(x))) / float(jnp.linalg.norm(u))
+    numeric = jnp.vdot(v, (f(x + h * u) - f(x - h * u)) / (2 * h))
+    exact = jnp.vdot(jax.vjp(f, x)[1](v)[0], u)
+    return float(jnp.abs(exact - numeric) / jnp.maximum(jnp.abs(numeric), 1e-30))

@@ -1,0 +1,249 @@
+"""What users may hand in: times, states, keys, and what their drifts return. Errors name the mend.
+
+Everything here looks at concrete values where there are some and at shapes where there are not (under
+the user's own jit), and costs nothing inside a compiled loop.
+"""
+
+import warnings
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
+
+from .._types import Args, Key, State
+from ..equation._algebra import SDE, AbstractDrift, Forward
+from ..equation._drift import StepDrift, step_drifts
+from ._solvers import abilities
+
+
+def is_concrete(*xs: Any) -> bool:
+    """Whether every array in the trees has a value to look at."""
+    return not any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(xs))
+
+
+def check_states(x: Any, name: str) -> None:
+    """Raise where x is not a batch of states: floating arrays with one leading sample axis."""
+    leaves = jtu.tree_leaves(x)
+    if not leaves:
+        raise ValueError(f"`{name}` holds no arrays.")
+    for leaf in leaves:
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            raise TypeError(
+                f"`{name}` must be arrays with a leading sample axis; got {type(leaf).__name__}. "
+                f"For one state write `jnp.asarray({name})[None]`."
+            )
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"`{name}` must be floating, got dtype {leaf.dtype}: write `{name}.astype(jnp.float32)`.")
+        if leaf.ndim == 0:
+            raise ValueError(f"`{name}` needs a leading sample axis; for one state write `{name}[None]`.")
+    counts = {leaf.shape[0] for leaf in leaves}
+    if len(counts) > 1:
+        raise ValueError(f"`{name}`: its arrays have different numbers of samples in front: {sorted(counts)}.")
+    if counts == {0}:
+        raise ValueError(f"`{name}` has zero samples.")
+
+
+def check_finite_states(x: State, name: str) -> None:
+    """Raise where a batch of states holds a NaN or an infinity, naming the sample."""
+    for leaf in jtu.tree_leaves(x):
+        if is_concrete(leaf):
+            bad = ~np.isfinite(np.asarray(leaf)).reshape(leaf.shape[0], -1).all(axis=1)
+            if bad.any():
+                raise ValueError(f"`{name}` is not finite: sample {int(np.argmax(bad))} is the first of {bad.sum()}.")
+
+
+def check_paths(paths: Any, ts: Any) -> None:
+    """Raise where trajectories do not fit their times or hold a NaN, naming trajectory and time."""
+    check_states(paths, "paths")
+    for leaf in jtu.tree_leaves(paths):
+        if leaf.ndim < 2 or leaf.shape[1] != len(ts):
+            raise ValueError(
+                f"`paths` must have shape (trajectories, times, ...) with {len(ts)} times; got {leaf.shape}."
+            )
+        if not is_concrete(leaf):
+            continue
+        with jax.ensure_compile_time_eval():  # under the user's jit too, values that are known are looked at
+            finite = jnp.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(axis=2)
+            finite = np.asarray(finite)
+        if not finite.all():
+            i, m = np.argwhere(~finite)[0]
+            raise ValueError(
+                f"`paths` is not finite: trajectory {i} at time index {m} (t = {float(ts[m]):g}) is the "
+                f"first of {(~finite).sum()} bad states. Drop such trajectories, or simulate with smaller steps."
+            )
+
+
+def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndarray | jax.Array:
+    """The times as floats, or an error: finite, strictly monotone, and in the equation's direction."""
+    ts = ts if isinstance(ts, jax.Array) else np.asarray(ts)
+    if ts.ndim != 1 or len(ts) < 2:
+        raise ValueError(f"`ts` must be a sequence of at least two times; got shape {ts.shape}.")
+    forward = equation is None or equation.direction is Forward
+    if not is_concrete(ts):
+        steps = jnp.diff(ts) if forward else -jnp.diff(ts)
+        return eqx.error_if(ts, ~(steps > 0).all(), "`ts` must be strictly monotone in the equation's direction.")
+    ts = np.asarray(ts, dtype=np.float64)
+    if not np.isfinite(ts).all():
+        raise ValueError(f"`ts` must be finite; ts[{int(np.argmin(np.isfinite(ts)))}] is not.")
+    steps = np.diff(ts)
+    if (steps == 0).any():
+        m = int(np.argmax(steps == 0))
+        raise ValueError(f"`ts` repeats {ts[m]:g} at positions {m} and {m + 1}; times must be strictly monotone.")
+    if not ((steps > 0).all() or (steps < 0).all()):
+        m = int(np.argmax(np.sign(steps) != np.sign(steps[0])))
+        raise ValueError(f"`ts` must increase or decrease throughout; it turns at position {m} (t = {ts[m]:g}).")
+    if equation is None and steps[0] < 0:
+        raise ValueError("`ts` must increase: it is the grid of the simulated trajectories. Write `ts[::-1]`.")
+    if equation is not None and forward != bool(steps[0] > 0):
+        wants, has, mend = (
+            ("increasing", "decreasing", "`ts[::-1]`, or reverse the physics: `-P + ...`")
+            if forward
+            else ("decreasing", "increasing", "`ts[::-1]`")
+        )
+        kind = "forward" if forward else "reverse"
+        raise ValueError(f"`{equation}` is a {kind} equation and wants {wants} times; `ts` is {has}. Write {mend}.")
+    return ts
+
+
+def check_resolution(steps: Any, ts: Any, x: State) -> None:
+    """Raise where times and their neighbours are one number in the precision of the states."""
+    dtype = jnp.result_type(*jtu.tree_leaves(x))
+    if not is_concrete(ts):
+        return
+    narrow = np.asarray(ts).astype(dtype)
+    if (np.diff(narrow) == 0).any() or not (np.asarray(steps).astype(dtype) > 0).all():
+        m = int(np.argmax(np.diff(narrow) == 0))
+        raise ValueError(
+            f"`ts` has steps too small for {dtype}: between {ts[m]:g} and its neighbour it tells no difference. "
+            "Take fewer steps, times that begin at 0, or states in double precision."
+        )
+
+
+def check_key(equation: AbstractDrift | SDE, key: Key | None) -> None:
+    """Raise where an SDE lacks a key or an ODE is given one."""
+    if isinstance(equation, SDE) and key is None:
+        raise ValueError(f"`{equation}` has noise: pass `key=jax.random.key(...)`.")
+    if not isinstance(equation, SDE) and key is not None:
+        raise ValueError(f"`{equation}` has no noise, so `key` would be ignored: drop it, or write `... + g`.")
+
+
+def check_solver(equation: AbstractDrift | SDE, solver: Any, path: dfx.AbstractBrownianPath | None) -> None:
+    """Raise where the solver cannot solve this kind of equation."""
+    name = type(solver).__name__
+    if not isinstance(solver, dfx.AbstractSolver):
+        raise TypeError(f"`solver` must be a diffrax solver such as `diffrax.Heun()`; got {solver!r}.")
+    can = abilities(solver)
+    if isinstance(equation, SDE):
+        if not can.noise:
+            raise TypeError(
+                f"`{name}` solves ODEs, and `{equation}` is an SDE: it would converge to a wrong law. Use "
+                "`diffrax.ShARK()` (additive noise, strong order 1.5), `diffrax.SEA()`, `diffrax.Euler()` or "
+                "`diffrax.Heun()`, or drop the noise for the probability flow."
+            )
+        levy = getattr(solver, "minimal_levy_area", dfx.AbstractBrownianIncrement)
+        given = getattr(path, "levy_area", None)
+        if given is not None and not issubclass(given, levy):
+            raise TypeError(
+                f"`{name}` needs {levy.__name__[8:]}, and `brownian_path` has only {given.__name__}: make it "
+                f"with `levy_area=diffrax.{levy.__name__[8:]}`, or leave `brownian_path` out."
+            )
+    elif can.needs_noise:
+        raise TypeError(
+            f"`{name}` solves SDEs, and `{equation}` has no noise. Use `diffrax.Heun()` or `diffrax.Tsit5()`, "
+            "or add the noise: `... + g`."
+        )
+
+
+def check_stepping(solver: dfx.AbstractSolver, controller: Any, saveat: Any) -> None:
+    """Raise where steps or saved times are asked for in two ways, or steps adapt to no error estimate."""
+    can = abilities(solver)
+    if controller is not None and not can.adapts:
+        raise TypeError(
+            f"`{type(solver).__name__}` has no error estimate, so its steps cannot adapt: leave "
+            "`stepsize_controller` out, or use `diffrax.Heun()`, `diffrax.Tsit5()`, or `diffrax.ShARK()` for an SDE."
+        )
+    if controller is None and can.implicit:
+        raise ValueError(
+            f"`{type(solver).__name__}` is implicit and needs tolerances: pass "
+            "`stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6)`."
+        )
+    if isinstance(controller, dfx.ConstantStepSize | dfx.StepTo):
+        raise ValueError(
+            "`stepsize_controller`: fixed steps are the intervals of `ts`. Leave it out; for finer steps than "
+            "you save, refine `ts` and pass `saveat=diffrax.SaveAt(steps=n)`."
+        )
+    subs = [] if saveat is None else jtu.tree_leaves(saveat.subs, is_leaf=lambda s: isinstance(s, dfx.SubSaveAt))
+    if any(sub.ts is not None for sub in subs):
+        raise ValueError("`saveat`: the times to save at are `ts`; give `SaveAt(t1=True)` or `SaveAt(steps=n)`.")
+
+
+def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
+    """Warn where fixed steps leave the range that a score was trained on."""
+    for term in equation.summands:
+        trained = getattr(term.drift, "steps", None)
+        if trained is None or not is_concrete(ts):
+            continue
+        steps = np.abs(np.diff(np.asarray(ts, np.float64)))
+        shortest, longest = trained
+        if steps.min() < 0.999 * shortest or steps.max() > 1.001 * longest:
+            warnings.warn(
+                f"`{term.drift!r}` was trained on steps of {shortest:g} to {longest:g}, and `ts` has steps of "
+                f"{steps.min():g} to {steps.max():g}: a learned score repairs the scheme and the steps that it "
+                "was trained with. Take steps in that range, or train with `FreshPaths(..., jitter=True)` or on "
+                "`ts` itself.",
+                stacklevel=4,
+            )
+
+
+def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args) -> None:
+    """Raise where a drift returns another tree, shape or dtype than the state's: both are shown."""
+    one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
+    dtype = jtu.tree_leaves(one)[0].dtype
+    now = jax.ShapeDtypeStruct((), dtype)
+    for term in equation.summands:
+        leaf = term.drift
+        f = getattr(leaf, "net", None) or (leaf.increment if isinstance(leaf, StepDrift) else leaf.rate)
+        arguments = (now, one, now, args) if isinstance(leaf, StepDrift) else (now, one, args)
+        got = eqx.filter_eval_shape(f, *arguments)
+        if _struct(got) != _struct(one):
+            raise ValueError(
+                f"`{leaf!r}` must return what it is given, one state of {_struct(one)}; it returned {_struct(got)}. "
+                "Its function sees one sample, without the leading sample axis."
+            )
+    if isinstance(equation, SDE):
+        eqx.filter_eval_shape(equation.diffusion.like, now, one)
+
+
+def _struct(x: Any) -> str:
+    leaves, tree = jtu.tree_flatten(x)
+    shapes = [f"{getattr(leaf, 'dtype', type(leaf).__name__)}{list(getattr(leaf, 'shape', ()))}" for leaf in leaves]
+    return str(jtu.tree_unflatten(tree, shapes)).replace("'", "")
+
+
+def check_free_steps(equation: AbstractDrift | SDE) -> None:
+    """Raise where a step with a fixed dt is asked for steps that are drawn."""
+    for step in step_drifts(equation):
+        if step.dt is not None:
+            raise ValueError(
+                f"`{step!r}` accepts only steps of {step.dt:g}, and `FreshPaths` draws its steps: "
+                "write `FreshPaths(..., jitter=False)`."
+            )
+
+
+def check_step_grid(equation: AbstractDrift | SDE, ts: Any) -> None:
+    """Raise where a step with a fixed dt is asked for another."""
+    for step in step_drifts(equation):
+        if step.dt is None or not is_concrete(ts):
+            continue
+        steps = np.abs(np.diff(np.asarray(ts, np.float64)))
+        off = np.abs(steps - step.dt) > 1e-4 * step.dt
+        if off.any():
+            raise ValueError(
+                f"`{step!r}` accepts only steps of {step.dt:g}; `ts` has a step of {steps[np.argmax(off)]:g} at "
+                f"position {int(np.argmax(off))}."
+            )

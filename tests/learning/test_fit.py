@@ -1,0 +1,310 @@
+"""Training: it finds the exact score, repeats bit for bit, reports, resumes, and stops where it must."""
+
+import io
+import sys
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import smdpx as sx
+from smdpx.equation._drift import scores
+from tests._problems import Slope, Stationary
+
+KEY = jax.random.key(0)
+process = Stationary(var=0.25, g=0.5)
+P, g = process.P, process.g
+TS = np.linspace(0, 1, 21)
+PATHS = process.paths(64, TS, jax.random.key(1))
+SHORT = [sx.Stage(updates=30, batch=16, learning_rate=1e-2)]
+
+
+def mlp():
+    return sx.Score(sx.nn.MLP(widths=(4,), key=jax.random.key(2)), g)
+
+
+def fit(key=KEY, s=None, curriculum=SHORT, **how):
+    return sx.fit(-P + 2 * (mlp() if s is None else s), PATHS, TS, key=key, curriculum=curriculum, **how)
+
+
+def weights(trained):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(eqx.filter(trained, eqx.is_inexact_array))])
+
+
+# What is learned
+
+
+@pytest.mark.parametrize(
+    ("loss", "c"),
+    [(sx.WindowLoss(), 2), (sx.TwoWayLoss(), 1), (sx.ImplicitScoreMatching(), 1), (sx.SlicedScoreMatching(), 1)],
+    ids=["window", "two ways", "ISM", "SSM"],
+)
+def test_a_score_of_one_parameter_becomes_the_exact_score(loss, c):
+    paths = process.paths(4000, TS, jax.random.key(1))
+    curriculum = [sx.Stage(updates=1000, learning_rate=0.05)]
+    s = sx.fit(-P + c * process.s(0.2), paths, TS, key=KEY, loss=loss, curriculum=curriculum, average=0.99)
+    assert float(s.net.a) == pytest.approx(-1 / process.var, rel=0.05)
+
+
+def test_longer_windows_and_strides_learn_the_same_score():
+    paths = process.paths(4000, TS, jax.random.key(1))
+    curriculum = [sx.Stage(2, 400, 0.05), sx.Stage(4, 300, 0.02), sx.Stage(3, 300, 0.02, stride=2)]
+    s = sx.fit(-P + 2 * process.s(0.2), paths, TS, key=KEY, curriculum=curriculum, average=0.99)
+    assert float(s.net.a) == pytest.approx(-1 / process.var, rel=0.06)
+
+
+def test_an_uneven_grid_learns_the_same_score():
+    ts = TS**1.5
+    paths = process.paths(4000, ts, jax.random.key(1))
+    curriculum = [sx.Stage(updates=1000, learning_rate=0.05)]
+    s = sx.fit(-P + 2 * process.s(0.2), paths, ts, key=KEY, curriculum=curriculum, average=0.99)
+    assert float(s.net.a) == pytest.approx(-1 / process.var, rel=0.08)
+
+
+def test_without_a_score_the_reverse_simulator_is_trained():
+    decay = sx.Drift(lambda t, x, args: -x)
+    paths = sx.simulate(decay, jnp.linspace(0.5, 2.0, 32), TS)
+    R = sx.ReverseDrift(Slope(0.0))
+    R = sx.fit(R, paths, TS, key=KEY, curriculum=[sx.Stage(3, 400, 0.05, batch=32)], average=0.9)
+    # What undoes a step of 1 - dt is 1 / (1 - dt) = 1 + a dt.
+    assert float(R.f.a) == pytest.approx((1 / (1 - 0.05) - 1) / 0.05, rel=0.01)
+
+
+def test_the_loss_goes_down():
+    losses = []
+    fit(curriculum=[sx.Stage(updates=200, batch=256, learning_rate=1e-2)], callback=lambda p: losses.append(p.loss))
+    assert np.mean(losses[-10:]) < np.mean(losses[:2])
+
+
+def test_only_the_score_is_trained():
+    rate = Slope(-0.5)
+    s = sx.fit(-sx.Drift(rate) + 2 * mlp(), PATHS, TS, key=KEY, curriculum=SHORT)
+    assert isinstance(s, sx.Score)
+    assert s.g is g or float(s.g.g) == float(g.g)
+    assert float(rate.a) == -0.5
+
+
+def test_states_may_be_trees():
+    paths = {"u": PATHS, "v": jnp.stack([PATHS, PATHS], -1)}
+    P = sx.Drift(lambda t, x, args: jax.tree.map(lambda y: -0.5 * y, x))
+    net = Slope(-1.0)
+    s = sx.Score(lambda t, x, args: jax.tree.map(lambda y: net.a * y, x), g)
+    with pytest.raises(TypeError, match="nothing to train"):
+        sx.fit(-P + 2 * s, paths, TS, key=KEY, curriculum=SHORT)  # a closure hides its weights
+    s = sx.fit(-P + 2 * sx.Score(TreeSlope(-1.0), g), paths, TS, key=KEY, curriculum=SHORT, average=0.5)
+    assert float(s.net.a) != -1.0
+
+
+class TreeSlope(Slope):
+    def __call__(self, t, x, args):
+        return jax.tree.map(lambda y: self.a * y, x)
+
+
+# Repeatable
+
+
+def test_the_same_key_gives_the_same_weights_bit_for_bit():
+    np.testing.assert_array_equal(weights(fit()), weights(fit()))
+
+
+def test_another_key_gives_other_weights():
+    assert (weights(fit()) != weights(fit(key=jax.random.key(1)))).any()
+
+
+def test_reports_do_not_change_the_weights():
+    np.testing.assert_array_equal(weights(fit()), weights(fit(callback=lambda p: None)))
+
+
+def test_many_keys_train_side_by_side():
+    keys = jax.random.split(KEY, 2)
+    many = eqx.filter_vmap(lambda key: eqx.filter(fit(key=key), eqx.is_array))(keys)
+    for i, key in enumerate(keys):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], many)
+        np.testing.assert_allclose(weights(one), weights(fit(key=key)), rtol=1e-4, atol=1e-6)
+
+
+# The optimiser
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.sgd,
+        lambda lr: optax.adamw(lr, weight_decay=0.1),
+        lambda lr: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(lr)),
+    ],
+    ids=["sgd", "adamw", "clip"],
+)
+def test_any_optax_optimiser_trains(optimizer):
+    trained = weights(fit(optimizer=optimizer))
+    assert np.isfinite(trained).all()
+    assert (trained != weights(mlp())).any()
+
+
+class Descent(sx.AbstractLoss):
+    """A loss whose gradient is 1, whatever the windows."""
+
+    def __call__(self, equation, windows, key, args):
+        ((_, s),) = scores(equation)
+        return s.net.a + 0 * windows.x.sum()  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def test_a_loss_of_ones_own_and_a_schedule_of_ones_own():
+    stages = [sx.Stage(updates=5, learning_rate=optax.constant_schedule(0.1))]
+    seen = []
+    fit(
+        s=sx.Score(Slope(1.0), g),
+        loss=Descent(),
+        curriculum=stages,
+        optimizer=optax.sgd,
+        callback=lambda p: seen.append(p.loss),
+    )
+    np.testing.assert_allclose(seen, [1.0, 0.9, 0.8, 0.7, 0.6], rtol=1e-5)
+
+
+def test_the_average_forgets_the_start_and_lags_behind():
+    stages = [sx.Stage(updates=20, learning_rate=optax.constant_schedule(0.1))]
+
+    def end(average):
+        s = sx.Score(Slope(1.0), g)
+        return float(fit(s=s, loss=Descent(), curriculum=stages, optimizer=optax.sgd, average=average).net.a)
+
+    # Without an average, the last weights whose loss was seen; with one, a weight older than they are.
+    assert end(0.0) == pytest.approx(1 - 0.1 * 19, abs=1e-5)
+    average = 1.0
+    for k in range(20):
+        decay = min(0.9, (1 + k) / (10 + k))
+        average = decay * average + (1 - decay) * (1 - 0.1 * k)
+    assert end(0.9) == pytest.approx(average, abs=1e-4)
+
+
+def test_the_learning_rate_warms_up_and_decays():
+    schedule = sx.Stage(updates=1000, learning_rate=1e-3).schedule()
+    rates = jnp.stack([jnp.asarray(schedule(k)) for k in [0, 25, 50, 525, 1000]])
+    np.testing.assert_allclose(rates, [0, 5e-4, 1e-3, 0.5 * (1e-3 + 1e-5), 1e-5], rtol=1e-3, atol=1e-9)
+
+
+def test_one_update_is_enough():
+    assert isinstance(fit(curriculum=[sx.Stage(updates=1, batch=1)]), sx.Score)
+
+
+# The factor two
+
+
+def test_the_wrong_coefficient_for_the_loss_is_a_warning_that_says_the_right_one():
+    with pytest.warns(UserWarning, match=r"`WindowLoss`.*coefficient 2.*off by 2/1.*Train `-P \+ 2\*s`"):
+        sx.fit(-P + mlp(), PATHS, TS, key=KEY, curriculum=SHORT)
+    with pytest.warns(UserWarning, match=r"`TwoWayLoss`.*coefficient 1.*off by 1/2.*Train `-P \+ 1\*s`"):
+        sx.fit(-P + 2 * mlp(), PATHS, TS, key=KEY, curriculum=SHORT, loss=sx.TwoWayLoss())
+
+
+# Reports
+
+
+def test_the_callback_gets_a_report_of_progress():
+    reports = []
+    fit(callback=reports.append, curriculum=[sx.Stage(2, 60, batch=8), sx.Stage(3, 40, batch=8)])
+    assert all(isinstance(report, sx.Progress) for report in reports)
+    assert [report.update for report in reports] == list(range(2, 101, 2))
+    assert [report.window for report in reports] == [2] * 30 + [3] * 20
+    assert all(report.total == 100 and report.updates_per_second > 0 for report in reports)
+    assert all(np.isfinite(report.loss) and isinstance(report.trained, sx.Score) for report in reports)
+
+
+def test_the_last_report_holds_what_is_returned():
+    reports = []
+    trained = fit(callback=reports.append)
+    np.testing.assert_array_equal(weights(reports[-1].trained), weights(trained))
+
+
+def test_it_is_silent_without_a_terminal(capfd):
+    fit(callback=lambda p: {"metric": 1.0})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_on_a_terminal_it_shows_loss_and_metrics(monkeypatch):
+    pytest.importorskip("tqdm")
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    fit(callback=lambda p: {"metric": 1.25})
+    shown = sys.stderr.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    for word in ["30.0/30.0", "loss=", "window=2", "metric=1.25", "update/s"]:
+        assert word in shown
+
+
+# Stop and go on
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [10, 44], ids=["within a stage", "in the next"])
+def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, stop):
+    curriculum = [*SHORT, sx.Stage(3, 20, 1e-3, batch=16)]
+    file = tmp_path / "run" / "state.eqx"
+
+    def interrupt(progress):
+        if progress.update >= stop:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        fit(curriculum=curriculum, checkpoint=file, callback=interrupt)
+    seen = []
+    resumed = fit(curriculum=curriculum, checkpoint=file, callback=seen.append)
+    assert stop < seen[0].update <= stop + 2
+    np.testing.assert_array_equal(weights(resumed), weights(fit(curriculum=curriculum)))
+
+
+def test_a_finished_training_is_not_repeated(tmp_path):
+    seen = []
+    done = fit(checkpoint=tmp_path / "state.eqx")
+    again = fit(checkpoint=tmp_path / "state.eqx", callback=seen.append)
+    assert seen == []
+    np.testing.assert_array_equal(weights(done), weights(again))
+
+
+def test_a_checkpoint_of_another_network_is_an_error(tmp_path):
+    fit(checkpoint=tmp_path / "state.eqx")
+    with pytest.raises(ValueError, match="another network or optimiser"):
+        fit(s=sx.Score(sx.nn.MLP(widths=(5,), key=KEY), g), checkpoint=tmp_path / "state.eqx")
+
+
+# Divergence
+
+
+def test_a_loss_that_is_not_finite_names_the_update_and_hands_back_the_last_finite_model():
+    # After three good updates the learning rate explodes.
+    rates = optax.piecewise_constant_schedule(1e-3, {3: 1e35})
+    curriculum = [*SHORT, sx.Stage(3, 50, rates, batch=16)]
+    with pytest.raises(sx.FitDiverged, match=r"update 34 \(window 3\).*clip_by_global_norm") as error:
+        fit(curriculum=curriculum, optimizer=optax.sgd)
+    diverged = error.value
+    assert (diverged.update, diverged.window) == (34, 3)
+    assert np.isfinite(diverged.loss)
+    assert f"{diverged.loss:.6g}" in str(diverged)
+    assert isinstance(diverged.trained, sx.Score)
+    assert np.isfinite(weights(diverged.trained)).all()
+
+
+def test_a_divergence_at_the_very_start_hands_back_the_start():
+    s = sx.Score(Slope(float("1e30")), g)
+    with pytest.raises(sx.FitDiverged, match="update 0") as error:
+        fit(s=s)
+    assert float(error.value.trained.net.a) == pytest.approx(1e30)
+
+
+def test_under_vmap_a_divergence_is_an_error_too():
+    with pytest.raises(Exception, match="not finite"):
+        jax.vmap(lambda key: weightless(fit(s=sx.Score(Slope(1e30), g), key=key)))(jax.random.split(KEY, 2))
+
+
+def weightless(trained):
+    return trained.net.a

@@ -1,0 +1,304 @@
+"""The losses: the unroll that they square, and what they are minimised by."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import smdpx as sx
+from smdpx.learning._windows import draw
+from tests._problems import OU, Slope, Stationary, double_precision
+
+KEY = jax.random.key(0)
+STEP, G = 0.1, 0.5
+g = sx.Diffusion(G)
+P = sx.Drift(lambda t, x, args: jnp.sin(x) * (1 + t))
+
+
+def score(a):
+    return sx.Score(lambda t, x, args: -a * x * (2 + t), g)
+
+
+def windows(size, batch=5, dtype=jnp.float32, uneven=False):
+    """Windows of noise, each with a start of its own."""
+    rng = np.random.default_rng(size)
+    steps = rng.uniform(0.05, 0.2, (batch, size)) if uneven else np.full((batch, size), STEP)
+    t = rng.uniform(size=(batch, 1)) + np.cumsum(steps, axis=1)
+    x = rng.normal(size=(batch, size))
+    return sx.Windows(jnp.asarray(x, dtype), jnp.asarray(t, dtype), None if uneven else STEP)
+
+
+def by_hand(w, a, *, ways="back", c=2, weights=None):
+    """The loss by plain loops over steps: (value, from arrays that numpy or JAX may differentiate)."""
+    size = w.t.shape[1]
+
+    def drift(t, x):
+        return jnp.sin(x) * (1 + t)
+
+    def error(order, sign):
+        x, total = w.x[:, order[0]], 0.0
+        for j, (m, n) in enumerate(zip(order[:-1], order[1:], strict=True)):
+            t, dt = w.t[:, m], jnp.abs(w.t[:, n] - w.t[:, m])
+            x = x + sign * dt * (drift(t, x) - c * 0.5 * G**2 * (-a * x * (2 + t)))
+            total += (1.0 if weights is None else weights[j]) * (x - w.x[:, n]) ** 2
+        return total / (size - 1)
+
+    unit = G**2 * jnp.mean(jnp.diff(w.t, axis=1), axis=1)
+    back, forth = error(range(size)[::-1], -1), error(range(size), +1)
+    return jnp.mean({"back": back, "forth": forth, "both": 0.5 * (back + forth)}[ways] / unit)
+
+
+# The unroll
+
+
+@pytest.mark.parametrize(("size", "uneven"), [(2, False), (5, False), (5, True)], ids=["one step", "even", "uneven"])
+@pytest.mark.parametrize(
+    ("ways", "loss", "equation"),
+    [
+        ("back", sx.WindowLoss(), lambda a: -P + 2 * score(a)),
+        ("forth", sx.WindowLoss(), lambda a: P - 2 * score(a)),
+        ("both", sx.TwoWayLoss(), lambda a: -P + 2 * score(a)),
+    ],
+    ids=["back", "forth", "both"],
+)
+def test_value_and_gradient_are_the_hand_written_unrolls(ways, loss, equation, uneven, size):
+    w = windows(size, uneven=uneven)
+    got = jax.jit(jax.value_and_grad(lambda a: loss(equation(a), w, KEY, None)))(0.7)
+    expected = jax.jit(jax.value_and_grad(lambda a: by_hand(w, a, ways=ways)))(0.7)
+    np.testing.assert_allclose(got, expected, rtol=2e-5)
+
+
+def test_weights_weigh_the_steps_from_where_the_unroll_starts():
+    w = windows(4)
+    loss = sx.WindowLoss(weights=lambda j: 1.0 / j**2)
+    expected = by_hand(w, 0.7, weights=[1, 1 / 4, 1 / 9])
+    np.testing.assert_allclose(loss(-P + 2 * score(0.7), w, KEY, None), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "adjoint",
+    [dfx.RecursiveCheckpointAdjoint(checkpoints=2), dfx.DirectAdjoint()],
+    ids=["few checkpoints", "direct"],
+)
+@pytest.mark.parametrize("uneven", [False, True], ids=["even", "uneven"])
+def test_the_adjoint_changes_no_gradient_and_no_noise(adjoint, uneven):
+    w = windows(5, uneven=uneven)
+
+    def gradient(loss):
+        return jax.grad(lambda a: loss(-P + 2 * score(a) + g, w, KEY, None))(0.7)
+
+    np.testing.assert_allclose(gradient(sx.WindowLoss(adjoint=adjoint)), gradient(sx.WindowLoss()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [sx.WindowLoss(solver=dfx.Heun()), sx.TwoWayLoss()], ids=["Heun", "two ways"])
+def test_the_gradient_is_that_of_finite_differences(loss):
+    with double_precision():
+        w, h = windows(5, dtype=jnp.float64), 1e-6
+
+        def value(a):
+            return loss(-P + 2 * score(a), w, KEY, None)
+
+        difference = (jax.jit(value)(0.7 + h) - jax.jit(value)(0.7 - h)) / (2 * h)
+        np.testing.assert_allclose(jax.jit(jax.grad(value))(0.7), difference, rtol=1e-7)
+
+
+@pytest.mark.parametrize("size", [20, 40])
+def test_long_windows_run_their_steps_again_and_change_no_gradient(size):
+    w = windows(size, batch=2)
+    value = lambda a: sx.WindowLoss()(-P + 2 * score(a), w, KEY, None)  # noqa: E731
+    assert ("remat" in str(jax.make_jaxpr(value)(0.7))) == (size == 40)
+    keep = sx.WindowLoss(adjoint=dfx.DirectAdjoint())
+    expected = jax.jit(jax.grad(lambda a: keep(-P + 2 * score(a), w, KEY, None)))(0.7)
+    np.testing.assert_allclose(jax.jit(jax.grad(value))(0.7), expected, rtol=1e-4)
+
+
+def test_a_noisy_unroll_adds_the_variance_of_its_noise():
+    # One step of an SDE: E|x̂ + g dW - x|² / g²dt = |x̂ - x|² / g²dt + 1.
+    w = windows(2)
+    keys = jax.random.split(KEY, 4000)
+    values = jax.jit(jax.vmap(lambda key: sx.WindowLoss()(-P + 2 * score(0.7) + g, w, key, None)))(keys)
+    quiet = sx.WindowLoss()(-P + 2 * score(0.7), w, KEY, None)
+    assert abs(float(values.mean() - quiet - 1)) < 4 * float(values.std()) / 4000**0.5
+
+
+def test_a_noisy_unroll_is_differentiable():
+    with double_precision():
+        w, h = windows(4, dtype=jnp.float64), 1e-6
+        value = jax.jit(lambda a: sx.WindowLoss()(-P + 2 * score(a) + g, w, KEY, None))
+        difference = (value(0.7 + h) - value(0.7 - h)) / (2 * h)
+        np.testing.assert_allclose(jax.grad(value)(0.7), difference, rtol=1e-7)
+
+
+def test_trees_and_components_add_up():
+    w = windows(3)
+    tree = sx.Windows({"u": w.x, "v": jnp.stack([w.x, w.x], -1)}, w.t, w.step)
+    a = 0.7
+    P3 = sx.Drift(lambda t, x, args: jax.tree.map(lambda y: P.f(t, y, args), x))
+    s3 = sx.Score(lambda t, x, args: jax.tree.map(lambda y: -a * y * (2 + t), x), g)
+    # In units of the noise of all components together, so that the value does not grow with their number.
+    np.testing.assert_allclose(sx.WindowLoss()(-P3 + 2 * s3, tree, KEY, None), by_hand(w, a), rtol=1e-5)
+
+
+def test_perfect_windows_of_a_deterministic_process_cost_nothing():
+    ts = jnp.linspace(0.0, 1.0, 11)
+    paths = sx.simulate(P, jnp.linspace(-1.0, 1.0, 8), ts)
+    w = draw(paths, ts, 0.1, size=4, stride=1, batch=64, key=KEY)
+    assert float(sx.WindowLoss()(P, w, KEY, None)) < 1e-10
+
+
+# Windows
+
+
+@pytest.mark.parametrize(("size", "stride"), [(2, 1), (3, 2), (6, 2), (11, 1)])
+def test_windows_are_pieces_of_trajectories(size, stride):
+    ts = jnp.linspace(0.0, 2.0, 11)
+    paths = jnp.arange(4.0)[:, None] * 100 + jnp.arange(11.0)[None]
+    w = draw(paths, ts, 0.2, size=size, stride=stride, batch=500, key=KEY)
+    index = w.x % 100
+    np.testing.assert_array_equal(jnp.diff(index, axis=1), stride)
+    np.testing.assert_allclose(w.t, 0.2 * index, rtol=1e-5)
+    assert w.step == pytest.approx(0.2 * stride)
+    # Every trajectory and every start is drawn, and about equally often.
+    np.testing.assert_allclose(np.bincount(np.asarray(w.x[:, 0] // 100, int)) / 500, 0.25, atol=0.08)
+    starts = 11 - (size - 1) * stride
+    np.testing.assert_allclose(np.bincount(np.asarray(index[:, 0], int)) / 500, 1 / starts, atol=0.06)
+
+
+# What each loss is minimised by: the exact score beats its multiples, paired on the same windows
+
+
+def loss_of_multiples(loss, equation, process, ts, size, key=KEY):
+    """The loss at .5, 1 and 1.5 times the exact score, per batch: (3, batches)."""
+    paths = process(20000, ts)
+    keys = jax.random.split(key, 40)
+
+    def one(factor, key):
+        w = draw(paths, jnp.asarray(ts), float(ts[1] - ts[0]), size=size, stride=1, batch=4000, key=key)
+        return loss(equation(factor), w, key, None)
+
+    return jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))(jnp.array([0.5, 1.0, 1.5]), keys)
+
+
+ou = OU(rate=0.5, g=0.8, mean=0.5, var=0.2)
+TS = np.linspace(0, 1, 51)
+
+
+def ou_score(factor):
+    return sx.Score(lambda t, x, args: factor * ou.score(t, x), ou.g)
+
+
+def ou_paths(n, ts):
+    return sx.simulate(ou.P + ou.g, ou.start(n, KEY), ts, key=jax.random.key(1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "equation", "size"),
+    [
+        (sx.WindowLoss(), lambda factor: -ou.P + 2 * ou_score(factor), 2),
+        (sx.WindowLoss(), lambda factor: -ou.P + 2 * ou_score(factor), 5),
+        (sx.TwoWayLoss(), lambda factor: -ou.P + ou_score(factor), 2),
+        (sx.ImplicitScoreMatching(), lambda factor: -ou.P + ou_score(factor), 2),
+        (sx.SlicedScoreMatching(), lambda factor: -ou.P + ou_score(factor), 2),
+    ],
+    ids=["one step, C = 2", "window, C = 2", "two ways, C = 1", "ISM", "SSM"],
+)
+def test_the_exact_score_minimises(loss, equation, size):
+    half, exact, more = loss_of_multiples(loss, equation, ou_paths, TS, size)
+    for other in (half, more):
+        gap = np.asarray(other - exact)
+        assert gap.mean() > 5 * gap.std() / len(gap) ** 0.5
+
+
+def test_the_minimum_is_at_the_exact_score_and_not_beside_it():
+    # A parabola through three multiples: its lowest point is at 1.
+    for loss, c in [(sx.WindowLoss(), 2), (sx.TwoWayLoss(), 1)]:
+        values = loss_of_multiples(loss, lambda f, c=c: -ou.P + c * ou_score(f), ou_paths, TS, 2).mean(axis=1)
+        a, b, _ = np.polyfit([0.5, 1.0, 1.5], np.asarray(values), 2)
+        assert -b / (2 * a) == pytest.approx(1.0, abs=0.06)
+
+
+def test_the_factor_two_in_numbers():
+    # Backward windows on coefficient 1 are minimised by twice the score.
+    values = loss_of_multiples(sx.WindowLoss(), lambda f: -ou.P + ou_score(f), ou_paths, TS, 2).mean(axis=1)
+    a, b, _ = np.polyfit([0.5, 1.0, 1.5], np.asarray(values), 2)
+    assert -b / (2 * a) == pytest.approx(2.0, abs=0.12)
+
+
+def test_forward_windows_alone_learn_no_score():
+    values = loss_of_multiples(sx.WindowLoss(), lambda f: ou.P - ou_score(f), ou_paths, TS, 2).mean(axis=1)
+    a, b, _ = np.polyfit([0.5, 1.0, 1.5], np.asarray(values), 2)
+    assert -b / (2 * a) == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_perfect_one_step_loss_is_about_one():
+    _, exact, _ = loss_of_multiples(sx.WindowLoss(), lambda f: -ou.P + 2 * ou_score(f), ou_paths, TS, 2)
+    assert float(exact.mean()) == pytest.approx(1.0, abs=0.05)
+
+
+# Score matching
+
+
+def states(n=7):
+    x = jax.random.normal(KEY, (n, 3, 2))
+    return sx.Windows(x, jnp.tile(jnp.array([0.1, 0.2, 0.3]), (n, 1)), 0.1)
+
+
+def curl(t, x, args):
+    """A field with cross terms, so that a divergence needs more than its diagonal's sum of squares."""
+    return jnp.stack([x[0] * x[1] - t * x[0], jnp.sin(x[0]) - x[1] ** 2])
+
+
+def test_implicit_score_matching_is_divergence_plus_half_the_square():
+    w = states()
+    x, t = w.x[:, 1:].reshape(-1, 2), w.t[:, 1:].reshape(-1)
+    divergence = x[:, 1] - t - 2 * x[:, 1]
+    square = jnp.sum(jax.vmap(lambda t, x: curl(t, x, None))(t, x) ** 2, axis=1)
+    s = sx.Score(curl, g)
+    np.testing.assert_allclose(
+        sx.ImplicitScoreMatching()(-P + s, w, KEY, None), jnp.mean(divergence + 0.5 * square), rtol=1e-5
+    )
+
+
+def test_sliced_score_matching_is_implicit_score_matching_on_average():
+    w, s = states(), sx.Score(curl, g)
+    values = jax.jit(jax.vmap(lambda key: sx.SlicedScoreMatching()(-P + s, w, key, None)))(jax.random.split(KEY, 4000))
+    implicit = sx.ImplicitScoreMatching()(-P + s, w, KEY, None)
+    assert values.std() > 0
+    assert abs(float(values.mean() - implicit)) < 3 * float(values.std()) / 4000**0.5
+
+
+def test_sliced_score_matching_is_exact_in_one_dimension():
+    w = windows(3)
+    s = score(0.7)
+    np.testing.assert_allclose(
+        sx.SlicedScoreMatching()(-P + s, w, KEY, None), sx.ImplicitScoreMatching()(-P + s, w, KEY, None), rtol=1e-5
+    )
+
+
+def test_score_matching_sees_neither_physics_nor_coefficient():
+    w, s = states(), sx.Score(curl, g)
+    other = sx.Drift(lambda t, x, args: x)
+    loss = sx.ImplicitScoreMatching()
+    assert loss(-other + 2 * s, w, KEY, None) == loss(-P + s, w, KEY, None)
+
+
+def test_score_matching_weighs_times():
+    w, s = states(), sx.Score(curl, g)
+    late = sx.Windows(w.x[:, 1:], w.t[:, 1:], w.step)
+    only_late = sx.ImplicitScoreMatching(weight=lambda t: jnp.where(t > 0.25, 2.0, 0.0))
+    np.testing.assert_allclose(
+        only_late(-P + s, w, KEY, None), sx.ImplicitScoreMatching()(-P + s, late, KEY, None), rtol=1e-5
+    )
+
+
+def test_of_a_stationary_process_the_minimum_is_one_number():
+    process = Stationary()
+    w = sx.Windows(process.paths(20000, [0.0, 0.1], KEY), jnp.tile(jnp.array([0.0, 0.1]), (20000, 1)), 0.1)
+
+    def loss(a):
+        return sx.ImplicitScoreMatching()(-process.P + sx.Score(Slope(a), process.g), w, KEY, None)
+
+    # Quadratic in the slope: one Newton step from anywhere is the minimum.
+    slope, curvature = jax.grad(loss)(0.0), jax.grad(jax.grad(loss))(0.0)
+    assert float(-slope / curvature) == pytest.approx(-1 / process.var, rel=0.04)
