@@ -128,6 +128,6 @@ def published(folder: pathlib.Path, x0: jax.Array, xT: jax.Array, key: jax.Array
 def _last_without_noise(equation: Any, xT: jax.Array, key: jax.Array) -> jax.Array:
     """The paper's code adds no noise in the last step."""
     if not isinstance(equation, sx.SDE):
-        return sx.maximum_likelihood(equation, xT, TS[::-1])
+        return sx.point_estimate(equation, xT, TS[::-1])
     x = sx.solve(equation, xT, TS[:0:-1], key=key)[:, -1]
-    return sx.maximum_likelihood(equation.drift, x, TS[1::-1])
+    return sx.point_estimate(equation.drift, x, TS[1::-1])

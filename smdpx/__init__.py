@@ -26,7 +26,7 @@ from .equation._linear import AbstractLinear as AbstractLinear, Diagonal as Diag
 from .inference._ensemble import ensemble_smoother as ensemble_smoother
 from .inference._langevin import langevin as langevin
 from .inference._likelihood import LogLikelihood as LogLikelihood, log_likelihood as log_likelihood
-from .inference._point_estimate import maximum_likelihood as maximum_likelihood
+from .inference._point_estimate import point_estimate as point_estimate
 from .inference._posterior import posterior as posterior
 from .learning._fit import FitDiverged as FitDiverged, Stage as Stage, fit as fit
 from .learning._progress import Progress as Progress

@@ -45,7 +45,7 @@ def main() -> None:
         rows.append(
             {
                 "score": f"{factor:g} × exact",
-                "Q_flow": sx.metrics.posterior_metric_q(sx.maximum_likelihood(-P + s, ends, back)),
+                "Q_flow": sx.metrics.posterior_metric_q(sx.point_estimate(-P + s, ends, back)),
                 "Q_sde": sx.metrics.posterior_metric_q(sde),
                 "posterior_error": float(jnp.max(jnp.abs(curves[factor] - truth))),
                 "slope": sx.metrics.score_error(s.net, exact.score, t, x).slope,

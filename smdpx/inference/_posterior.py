@@ -77,7 +77,7 @@ def posterior(
     if not isinstance(equation, SDE):
         raise TypeError(
             f"`posterior` samples an SDE; `{equation}` has no noise and would give {n} equal copies. "
-            "Write `-P + 2*s + g`, or call `maximum_likelihood`."
+            "Write `-P + 2*s + g`, or call `point_estimate`."
         )
     _warn_of_other_coefficients(equation)
     if n < 1:

@@ -52,12 +52,12 @@ def test_zero_samples_are_an_error(n):
 
 @pytest.mark.usefixtures("as_users_run")
 def test_posterior_of_an_ode_is_an_error():
-    with pytest.raises(TypeError, match="maximum_likelihood"):
+    with pytest.raises(TypeError, match="point_estimate"):
         sx.posterior(-P + s, jnp.zeros(3), BACK, 5, key=jr.key(0))  # pyright: ignore
 
 
-def test_maximum_likelihood_follows_the_flow():
-    x = sx.maximum_likelihood(-P + s, jnp.array([0.3]), BACK, solver=dfx.Tsit5())
+def test_point_estimate_follows_the_flow():
+    x = sx.point_estimate(-P + s, jnp.array([0.3]), BACK, solver=dfx.Tsit5())
     whole = sx.solve(-P + s, jnp.array([0.3]), BACK, solver=dfx.Tsit5())
     np.testing.assert_allclose(x, whole[:, -1], rtol=1e-6)
 
@@ -65,15 +65,15 @@ def test_maximum_likelihood_follows_the_flow():
 def test_the_flow_keeps_the_marginals():
     # Quantiles of p_T go to the same quantiles of p_0.
     xT = jnp.sort(OU.sample(T, 20_000, key=jr.key(1)))[::100]
-    x0 = sx.maximum_likelihood(-P + s, xT, BACK, solver=dfx.Tsit5())
+    x0 = sx.point_estimate(-P + s, xT, BACK, solver=dfx.Tsit5())
     exact = jnp.sort(OU.sample(0.0, 20_000, key=jr.key(2)))[::100]
     assert float(jnp.mean(jnp.abs(x0 - exact))) < 0.02
 
 
 @pytest.mark.usefixtures("as_users_run")
-def test_maximum_likelihood_of_an_sde_is_an_error():
+def test_point_estimate_of_an_sde_is_an_error():
     with pytest.raises(TypeError, match="posterior"):
-        sx.maximum_likelihood(-P + 2 * s + g, jnp.zeros(3), BACK)  # pyright: ignore
+        sx.point_estimate(-P + 2 * s + g, jnp.zeros(3), BACK)  # pyright: ignore
 
 
 X0 = jnp.linspace(-1.5, 1.5, 13)

@@ -33,7 +33,7 @@ def test_posterior_of_whole_trajectories_says_from_what_time_on():
 
 def test_the_flow_and_langevin_say_it_too():
     with pytest.warns(sx.NonFiniteWarning, match="case 1"):
-        sx.maximum_likelihood(CUBE, X, TS)
+        sx.point_estimate(CUBE, X, TS)
     with pytest.warns(sx.NonFiniteWarning, match="sample 1"):
         sx.langevin(sx.Score(lambda t, x, args: x**3, g), X, 0.0, step=0.01, steps=100, key=KEY)
 
