@@ -15,7 +15,7 @@ from .._types import Args, Key, State
 from ..equation._diffusion import Diffusion
 from ..equation._drift import Drift, Score
 from ..solving import _validate as validate
-from ..solving._finite import warn_of_non_finite
+from ..solving._finite import warn_of_explosions
 from ..solving._solve import solved
 
 __all__ = ["langevin"]
@@ -72,10 +72,10 @@ def langevin(
     noise = jtu.tree_map(lambda mask: math.sqrt(2.0) * mask, has_score)
     climb = Drift(_Frozen(s.net, now, has_score)) + Diffusion(noise)
     tau = step * np.arange(steps + 1)
-    x, fine = solved(climb, x, tau, key, args, saveat=dfx.SaveAt(t1=True))
-    x = jtu.tree_map(lambda leaf: leaf[:, -1], x)
-    warn_of_non_finite(fine, x, "sample")
-    return x
+    ends, most = solved(climb, x, tau, key, args, saveat=dfx.SaveAt(t1=True))
+    ends = jtu.tree_map(lambda leaf: leaf[:, -1], ends)
+    warn_of_explosions(most, ends, "sample", like=x)
+    return ends
 
 
 class _Frozen(eqx.Module):

@@ -1,8 +1,4 @@
-"""One state for each end state: the end of a reverse equation without noise.
-
-    dx/dτ = -P + ½g²s      the probability flow (arXiv:2301.10250, eq 8)
-    dx/dτ = -P + g²s       the reverse-time SDE (eq 9) without its noise
-"""
+"""One state for each end state: the end of a reverse equation without noise (arXiv:2301.10250, eqs 8 and 9)."""
 
 from typing import Any
 
@@ -11,8 +7,9 @@ import jax.tree_util as jtu
 
 from .._types import Args, State
 from ..equation._algebra import SDE, AbstractDrift, Reverse
-from ..solving._finite import warn_of_non_finite
+from ..solving._finite import warn_of_explosions
 from ..solving._solve import solved
+from ._ends import check_ends
 
 __all__ = ["point_estimate"]
 
@@ -47,7 +44,12 @@ def point_estimate(
 
     Raises:
         TypeError: an equation with noise.
-        ValueError: as `solve`.
+        ValueError: end states that are not finite (which case), none at all, or one state without the axis of cases;
+            and as `solve`.
+
+    Warns:
+        NonFiniteWarning: states that are not finite, or beyond 10⁴ times both the others' median and the largest of
+            xT: how many, and which cases.
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> P = sx.Drift(lambda t, x, args: -x)
@@ -59,7 +61,10 @@ def point_estimate(
         raise TypeError(
             f"`point_estimate` follows an ODE; `{equation}` has noise. Write `-P + s`, or call `posterior`."
         )
-    x, fine = solved(equation, xT, ts, None, args, solver, stepsize_controller, dfx.SaveAt(t1=True))
+    if not isinstance(equation, AbstractDrift):
+        raise TypeError(f"`point_estimate` needs a reverse drift such as `-P + s`; got {type(equation).__name__}.")
+    check_ends(equation, xT, args)
+    x, most = solved(equation, xT, ts, None, args, solver, stepsize_controller, dfx.SaveAt(t1=True))
     x = jtu.tree_map(lambda leaf: leaf[:, -1], x)
-    warn_of_non_finite(fine, x, "case")
+    warn_of_explosions(most, x, "case", like=xT)
     return x
