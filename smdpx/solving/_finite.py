@@ -133,7 +133,7 @@ def _per_solution(leaf: Float[jax.Array, "..."], axes: int) -> Float[jax.Array, 
 
 
 def warn_of_explosions(
-    most: Any, x: State, what: str, ts: Any = None, *, like: State | None = None, axes: int = 1, stacklevel: int = 3
+    most: Any, x: State, what: str, ts: Any = None, *, like: State | None = None, axes: int = 1
 ) -> None:
     """Warn where solutions exploded: how many, the first of which, and from what time on.
 
@@ -145,7 +145,6 @@ def warn_of_explosions(
         ts: the times of the axis behind these, where there is one.
         like: states whose size is usual. Without them only what has no finite square has exploded.
         axes: how many axes count solutions, 1 or 2.
-        stacklevel: as for `warnings.warn`, from the caller's caller.
     """
     if most is None or not is_concrete(most, x, like):
         return
@@ -170,7 +169,7 @@ def warn_of_explosions(
         "finer steps near the end, another solver, or a network with bounded outputs; or leave them out, and count "
         f"them in what you report{out}.{see}",
         NonFiniteWarning,
-        stacklevel=stacklevel + 1,
+        stacklevel=3,  # the line that called `posterior` or `solve`
     )
 
 
