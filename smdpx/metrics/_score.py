@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from .._types import State
+from .._types import Args, State
 from ..equation._diffusion import Diffusion
 from ..equation._drift import Score
+from ..solving._terms import over_samples
 
 
 class ScoreError(NamedTuple):
@@ -35,6 +36,7 @@ def score_error(
     exact: Callable[[Any, Any, Any], Any],
     t: ArrayLike,
     x: State,
+    args: Args = None,
 ) -> ScoreError:
     """The error of a score against the exact one over samples of the process.
 
@@ -47,6 +49,7 @@ def score_error(
         t: times of the samples, shape (samples,).
         x: states of the process at these times, shape (samples, ...) or a tree: drawn from p_t, they are what weights
             the error.
+        args: handed to both; a `PerSample` in it has a row for each sample.
 
     Returns:
         A `ScoreError`.
@@ -71,17 +74,17 @@ def score_error(
         raise ValueError(f"`t` must hold one time for each of the samples in `x`; got {times.shape} and {shapes}.")
     net, g = (score.net, score.g) if isinstance(score, Score) else (score, Diffusion(1.0))
 
-    def noisy(s: State, t: Array, x: State) -> State:
+    def noisy(s: State, t: Array, x: State, args: Args) -> State:
         # Selected, not multiplied: where nothing is trained a network may be anything, infinite too.
-        return jax.tree.map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), g.like(t, x), s)
+        return jax.tree.map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), g.like(t, x, args), s)
 
-    def moments(t: Array, x: State) -> tuple[Array, Array, Array, Array]:
-        learned, truth = noisy(net(t, x, None), t, x), noisy(exact(t, x, None), t, x)
+    def moments(t: Array, x: State, args: Args) -> tuple[Array, Array, Array, Array]:
+        learned, truth = noisy(net(t, x, args), t, x, args), noisy(exact(t, x, args), t, x, args)
         error = jax.tree.map(jnp.subtract, learned, truth)
-        ones = noisy(jax.tree.map(jnp.ones_like, x), t, x)
+        ones = noisy(jax.tree.map(jnp.ones_like, x), t, x, args)
         return _dot(error, error), _dot(learned, truth), _dot(truth, truth), _dot(ones, ones)
 
-    error, product, power, counted = (jnp.sum(value) for value in jax.vmap(moments)(times, states))
+    error, product, power, counted = (jnp.sum(value) for value in over_samples(moments, args, times, states))
     if counted == 0:
         raise ValueError("`score` has no component with noise at any of the times `t`, so nothing of it is trained.")
     return ScoreError(float(jnp.sqrt(error / power)), float(product / power))
