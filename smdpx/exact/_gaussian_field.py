@@ -179,6 +179,15 @@ class LinearGaussianField(eqx.Module):
         decay, _ = self._transition(t)
         return self._filter(decay * self.variances / self._variance(t), x)
 
+    def posterior_variances(self, t: RealScalarLike) -> Float[Array, "n n"]:
+        """The variance of each Fourier mode of x_0 given x_t, whatever x_t is: v_k(0) q_k(t) / v_k(t).
+
+        Args:
+            t: time, positive.
+        """
+        _, noise = self._transition(t)
+        return self.variances * noise / self._variance(t)
+
     def sample_posterior(self, t: RealScalarLike, x: Float[Array, "n n"], *, key: Key) -> Float[Array, "n n"]:
         """Draw x_0 given x_t = x.
 
@@ -187,9 +196,7 @@ class LinearGaussianField(eqx.Module):
             x: the observed field x_t, shape (n, n).
             key: a JAX random key.
         """
-        _, noise = self._transition(t)
-        spread = self.variances * noise / self._variance(t)
-        return self.posterior_mean(t, x) + self._coloured(spread, key)
+        return self.posterior_mean(t, x) + self._coloured(self.posterior_variances(t), key)
 
     def probability_flow(self, t: RealScalarLike, x: Float[Array, "n n"]) -> Float[Array, "n n"]:
         """The end at t = 0 of the probability flow through (t, x): √(v_k(0)/v_k(t)) x_k.
