@@ -2,12 +2,13 @@
 
     dx = P(t, x) dt + g(t) dW                              (arXiv:2301.10250, eq 1)
 
-g may depend on time and on the component, never on the state: additive noise is what the reverse-time
-equations of the paper are derived for, and what the additive-noise solvers need.
+g may depend on time, on the component and on what `args` says of the sample, never on the state: additive noise is
+what the reverse-time equations of the paper are derived for, and what the additive-noise solvers need.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 
-from .._types import RealScalarLike, State
+from .._types import Args, RealScalarLike, State
 from ._coefficient import as_coefficient, check_callable
 
 __all__ = ["Diffusion"]
@@ -29,11 +30,11 @@ class Diffusion(eqx.Module):
 
     Args:
         g: a number ≥ 0, an array of them (one per component, broadcast against the state), a pytree
-            shaped like the state, or a callable `g(t)` that returns one of these.
+            shaped like the state, or a callable `g(t)` or `g(t, args)` that returns one of these.
 
     Raises:
         ValueError: a negative or non-finite g.
-        TypeError: anything that is no number, array, pytree of arrays, or callable.
+        TypeError: anything that is no number, array, pytree of arrays, or callable; a callable that wants the state.
 
     >>> import smdpx as sx
     >>> g = sx.Diffusion(0.03)
@@ -46,7 +47,7 @@ class Diffusion(eqx.Module):
 
     def __check_init__(self) -> None:
         if callable(self.g):
-            return check_callable(self.g, "Diffusion", "(t)")
+            return check_callable(self.g, "Diffusion", "(t, args)" if _wants_args(self.g) else "(t)")
         for leaf in jtu.tree_leaves(self.g):
             if not isinstance(leaf, int | float | np.ndarray | np.generic | jax.Array):
                 raise TypeError(f"`Diffusion` takes a number, an array, or g(t); got {self.g!r}.")
@@ -58,26 +59,35 @@ class Diffusion(eqx.Module):
                 raise ValueError(f"`Diffusion` needs g >= 0; got {self.g}. Its sign has no meaning: drop it.")
         return None
 
-    def __call__(self, t: RealScalarLike) -> Any:
-        """The value of g at the physical time t."""
-        return self.g(t) if callable(self.g) else self.g
+    def __call__(self, t: RealScalarLike, args: Args = None) -> Any:
+        """The value of g at the physical time t, for the `args` of one sample."""
+        if not callable(self.g):
+            return self.g
+        return self.g(t, args) if _wants_args(self.g) else self.g(t)
 
-    def number(self, t: RealScalarLike) -> Any:
+    def traced(self) -> Diffusion:
+        """The same noise, its Python numbers as arrays: one compiled program takes any of them."""
+        if isinstance(self.g, _ScaledFunction):
+            return eqx.tree_at(lambda noise: noise.g.c, self, _as_array(self.g.c))
+        return self if callable(self.g) else jtu.tree_map(_as_array, self)
+
+    def number(self, t: RealScalarLike, args: Args = None) -> Any:
         """The value of g at t where it is one number, as linear parts of scores need it."""
-        g = self(t)
+        g = self(t, args)
         if jtu.tree_structure(g) != jtu.tree_structure(0) or np.shape(g) != ():
             raise TypeError(f"The stiff linear part of a score needs a g that is one number at each time; got {g}.")
         return g
 
-    def like(self, t: RealScalarLike, x: State) -> State:
+    def like(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """The value of g at t, broadcast to one sample x: what multiplies dW, component by component."""
-        g = self(t)
+        g = self(t, args)
         if jtu.tree_structure(g) != jtu.tree_structure(x):
             leaves = jtu.tree_leaves(g)
             if len(leaves) != 1:
                 raise ValueError(
                     f"`Diffusion`: g has the tree {jtu.tree_structure(g)}, the state "
-                    f"{jtu.tree_structure(x)}. Give one number, or a tree like the state's."
+                    f"{jtu.tree_structure(x)}. Give one number, a tree like the state's, or, of one number for each "
+                    "component, an array: `jnp.array([...])`."
                 )
             g = jtu.tree_map(lambda _: leaves[0], x)
 
@@ -116,6 +126,34 @@ class Diffusion(eqx.Module):
         return "g" if not callable(self.g) else "g(t)"
 
 
+# What the state is called where a function of it is given as noise.
+_STATES = ("x", "y", "z", "u", "state", "states")
+
+
+def _wants_args(g: Callable[..., Any]) -> bool:
+    """Whether g is called with (t, args), rather than (t); an error where it wants the state."""
+    try:
+        signature = inspect.signature(g)
+    except (TypeError, ValueError):  # some builtins have no signature
+        return False
+    positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    # A name that no caller can use, as NumPy's and JAX's own functions have, says nothing of what it is.
+    if any(p.name.lower() in _STATES for p in positional if p.kind is not p.POSITIONAL_ONLY):
+        raise TypeError(
+            f"`Diffusion` got a function of {signature}: noise here may depend on t and `args`, not on the state. "
+            "Change the variable, so that its noise does not: y = log x where the noise is proportional to x > 0, in "
+            "general y = ∫ dx/g(x), for which dy = (P/g - g'/2) dt + dW. The guide is docs/your-step.md, under \"Noise "
+            'that depends on the state".'
+        )
+    # A second parameter with a default is the caller's own constant, unless it bears the name.
+    required = sum(p.default is p.empty for p in positional)
+    return required == 2 or [p.name for p in positional[1:2]] == ["args"]
+
+
+def _as_array(g: Any) -> Any:
+    return jnp.asarray(float(g)) if isinstance(g, int | float) else g
+
+
 def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:
     """Whether an array of this shape fits one of the other without widening it."""
     sizes = zip(shape[::-1], onto[::-1], strict=False)
@@ -128,6 +166,6 @@ class _ScaledFunction(eqx.Module):
     c: Any
     g: Callable[[Any], Any]
 
-    def __call__(self, t: RealScalarLike) -> Any:
+    def __call__(self, t: RealScalarLike, args: Args) -> Any:
         """The product c · g(t)."""
-        return jtu.tree_map(lambda leaf: self.c * leaf, self.g(t))
+        return jtu.tree_map(lambda leaf: self.c * leaf, Diffusion(self.g)(t, args))
