@@ -63,9 +63,9 @@ def langevin(
         raise TypeError(f"`langevin` needs a `Score`; got {s!r}. Pass `s`, without a coefficient.")
     if not step > 0 or steps < 1:
         raise ValueError(f"`langevin` needs step > 0 and steps >= 1; got {step} and {steps}.")
-    validate.check_states(x, "x")
+    x = validate.check_states(x, "x")
     one = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), x)
-    now = jnp.asarray(t, jnp.result_type(*jtu.tree_leaves(x)))
+    now = jnp.asarray(t, validate.widest(x))
     # A component without noise has no score: what the network says of it was never trained.
     has_score = jtu.tree_map(lambda g: jnp.where(g > 0, 1, 0).astype(g.dtype), s.g.like(now, one))
     # In its own time the iteration is Euler's method on dx = s dτ + √2 dW.

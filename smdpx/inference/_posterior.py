@@ -84,7 +84,7 @@ def posterior(
         raise ValueError(f"`posterior` needs n >= 1 samples a case; got {n}.")
     if chunk is not None and chunk < 1:
         raise ValueError(f"`chunk` must be at least 1; got {chunk}.")
-    validate.check_states(xT, "xT")
+    xT = validate.check_states(xT, "xT")
     whole = saveat is not None and eqx.tree_equal(saveat, dfx.SaveAt(t1=True)) is not True
     cases = jtu.tree_leaves(xT)[0].shape[0]
     if chunk is None:

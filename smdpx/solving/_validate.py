@@ -4,6 +4,7 @@ Everything here looks at concrete values where there are some and at shapes wher
 the user's own jit), and costs nothing inside a compiled loop.
 """
 
+import sys
 import warnings
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax import dtypes
 from jax.core import Tracer
 
 from .._types import Args, Key, State
@@ -26,8 +28,11 @@ def is_concrete(*xs: Any) -> bool:
     return not any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(xs))
 
 
-def check_states(x: Any, name: str) -> None:
-    """Raise where x is not a batch of states: floating arrays with one leading sample axis."""
+def check_states(x: Any, name: str) -> Any:
+    """The states as JAX arrays of their own precision, or an error: floating, with one leading sample axis.
+
+    What JAX cannot hold, double precision where it is off, is narrowed here and nowhere else, and said.
+    """
     leaves = jtu.tree_leaves(x)
     if not leaves:
         raise ValueError(f"`{name}` holds no arrays.")
@@ -37,8 +42,7 @@ def check_states(x: Any, name: str) -> None:
                 f"`{name}` must be arrays with a leading sample axis; got {type(leaf).__name__}. "
                 f"For one state write `jnp.asarray({name})[None]`."
             )
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"`{name}` must be floating, got dtype {leaf.dtype}: write `{name}.astype(jnp.float32)`.")
+        check_precision(leaf.dtype, name)
         if leaf.ndim == 0:
             raise ValueError(f"`{name}` needs a leading sample axis; for one state write `{name}[None]`.")
     counts = {leaf.shape[0] for leaf in leaves}
@@ -46,6 +50,48 @@ def check_states(x: Any, name: str) -> None:
         raise ValueError(f"`{name}`: its arrays have different numbers of samples in front: {sorted(counts)}.")
     if counts == {0}:
         raise ValueError(f"`{name}` has zero samples.")
+    wide = {str(leaf.dtype) for leaf in leaves if leaf.dtype != dtypes.canonicalize_dtype(leaf.dtype)}
+    if wide:
+        narrow = str(dtypes.canonicalize_dtype(np.float64))
+        warnings.warn(
+            f"`{name}` is {wide.pop()}, and JAX computes in {narrow} here, so it was converted: write "
+            f"`{name}.astype(np.{narrow})`, or switch double precision on before anything else: "
+            '`jax.config.update("jax_enable_x64", True)`.',
+            stacklevel=_levels_to_user(),
+        )
+    # Weakly typed arrays (`jnp.full(n, 0.5)`) would compile a second program.
+    return jtu.tree_map(lambda leaf: jnp.asarray(leaf, dtypes.canonicalize_dtype(leaf.dtype)), x)
+
+
+def check_precision(dtype: Any, name: str, narrowest: int = 4) -> None:
+    """Raise where numbers of this type cannot be states: not real, not floating, or of fewer bytes than `narrowest`."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(
+            f"`{name}` must be real, got dtype {dtype}: give real and imaginary parts as an axis of the state, "
+            f"`jnp.stack([{name}.real, {name}.imag], axis=1)`, or the field in place of its spectrum, "
+            f"`jnp.fft.irfft({name})`. `astype` would drop the imaginary part."
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"`{name}` must be floating, got dtype {dtype}: write `{name}.astype(jnp.float32)`.")
+    if dtype.itemsize < narrowest:
+        raise TypeError(
+            f"`{name}` is {dtype}, and states need 32 bits at least: what a short step adds is lost beside a state of "
+            f"{jnp.finfo(dtype).nmant + 1} bits. Write `{name}.astype(jnp.float32)`; a network may compute in {dtype} "
+            "inside."
+        )
+
+
+def _levels_to_user() -> int:
+    """The `stacklevel` at which a warning of the caller shows the line outside of this package."""
+    frame, level, package = sys._getframe(1), 1, __name__.partition(".")[0]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def widest(x: State) -> Any:
+    """The dtype of a state's times: that of its most precise array."""
+    return max((leaf.dtype for leaf in jtu.tree_leaves(x)), key=lambda dtype: dtype.itemsize)
 
 
 def check_finite_states(x: State, name: str) -> None:
@@ -57,9 +103,9 @@ def check_finite_states(x: State, name: str) -> None:
                 raise ValueError(f"`{name}` is not finite: sample {int(np.argmax(bad))} is the first of {bad.sum()}.")
 
 
-def check_paths(paths: Any, ts: Any) -> None:
-    """Raise where trajectories do not fit their times or hold a NaN, naming trajectory and time."""
-    check_states(paths, "paths")
+def check_paths(paths: Any, ts: Any) -> Any:
+    """Trajectories as `check_states` returns states, or an error: they fit their times and hold no NaN."""
+    paths = check_states(paths, "paths")
     for leaf in jtu.tree_leaves(paths):
         if leaf.ndim < 2 or leaf.shape[1] != len(ts):
             raise ValueError(
@@ -76,6 +122,7 @@ def check_paths(paths: Any, ts: Any) -> None:
                 f"`paths` is not finite: trajectory {i} at time index {m} (t = {float(ts[m]):g}) is the "
                 f"first of {(~finite).sum()} bad states. Drop such trajectories, or simulate with smaller steps."
             )
+    return paths
 
 
 def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndarray | jax.Array:
@@ -112,7 +159,7 @@ def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndar
 
 def check_resolution(steps: Any, ts: Any, x: State) -> None:
     """Raise where times and their neighbours are one number in the precision of the states."""
-    dtype = jnp.result_type(*jtu.tree_leaves(x))
+    dtype = widest(x)
     if not is_concrete(ts):
         return
     narrow = np.asarray(ts).astype(dtype)
@@ -203,8 +250,7 @@ def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
 def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args) -> None:
     """Raise where a drift returns another tree, shape or dtype than the state's: both are shown."""
     one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
-    dtype = jtu.tree_leaves(one)[0].dtype
-    now = jax.ShapeDtypeStruct((), dtype)
+    now = jax.ShapeDtypeStruct((), widest(x))
     for term in equation.summands:
         leaf = term.drift
         f = getattr(leaf, "net", None) or (leaf.increment if isinstance(leaf, StepDrift) else leaf.rate)
@@ -223,6 +269,12 @@ def _struct(x: Any) -> str:
     leaves, tree = jtu.tree_flatten(x)
     shapes = [f"{getattr(leaf, 'dtype', type(leaf).__name__)}{list(getattr(leaf, 'shape', ()))}" for leaf in leaves]
     return str(jtu.tree_unflatten(tree, shapes)).replace("'", "")
+
+
+def says_no_derivative(error: Exception) -> bool:
+    """Whether JAX refuses to differentiate what it calls and does not see, or loops whose length it does not know."""
+    signs = ("do not support JVP", "cannot be differentiated", "Reverse-mode differentiation does not work")
+    return any(sign in str(error) for sign in signs)
 
 
 def check_free_steps(equation: AbstractDrift | SDE) -> None:
