@@ -259,10 +259,21 @@ def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args) -> None:
         if _struct(got) != _struct(one):
             raise ValueError(
                 f"`{leaf!r}` must return what it is given, one state of {_struct(one)}; it returned {_struct(got)}. "
-                "Its function sees one sample, without the leading sample axis."
+                f"{_hint(got, one)}"
             )
     if isinstance(equation, SDE):
         eqx.filter_eval_shape(equation.diffusion.like, now, one)
+
+
+def _hint(got: Any, one: State) -> str:
+    """What is likely to be behind another structure than the state's."""
+    shapes = [[getattr(leaf, "shape", None) for leaf in jtu.tree_leaves(x)] for x in (got, one)]
+    if jtu.tree_structure(got) != jtu.tree_structure(one) or shapes[0] != shapes[1]:
+        return "Its function sees one sample, without the leading sample axis."
+    return (
+        "Only the precision differs: return `.astype(x.dtype)`, or give states, constants and weights "
+        "(`sx.nn.MLP(..., dtype=...)`) one precision."
+    )
 
 
 def _struct(x: Any) -> str:
