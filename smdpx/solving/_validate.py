@@ -83,9 +83,9 @@ def check_precision(dtype: Any, name: str, narrowest: int = 4) -> None:
 
 
 def _levels_to_user() -> int:
-    """The `stacklevel` at which a warning of the caller shows the line outside of this package."""
-    frame, level, package = sys._getframe(1), 1, __name__.partition(".")[0]
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+    """The `stacklevel` at which a warning of the caller shows the user's line."""
+    frame, level, ours = sys._getframe(1), 1, {__name__.partition(".")[0], "equinox"}
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         frame, level = frame.f_back, level + 1
     return level
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import smdpx as sx
-from smdpx.solving import _validate as validate
 from tests._problems import as_users_run as as_users_run, double_precision
 
 KEY = jax.random.key(0)
@@ -25,7 +24,7 @@ s = sx.Score(lambda t, x, args: -x, g)
     ("name", "call"),
     [
         ("x0", lambda x: sx.solve(P, x, TS)),
-        ("x0", lambda x: sx.simulate(P + g, x, TS, key=KEY)),
+        ("x0", lambda x: sx.simulate(P + g, x, TS, key=KEY).x),
         ("xT", lambda x: sx.posterior(-P + 2 * s + g, x, TS[::-1], 4, key=KEY, chunk=3)),
         ("x", lambda x: sx.langevin(s, x, 0.5, step=0.01, steps=2, key=KEY)),
     ],
@@ -42,11 +41,6 @@ def test_double_precision_is_narrowed_once_and_said(name, call):
 def test_check_measures_narrowed_states():
     with pytest.warns(UserWarning, match="`x` is float64"):
         assert sx.check(P, np.linspace(0.1, 1, 3), dt=0.1).batch_error < 1e-6
-
-
-def test_trajectories_are_narrowed_before_anything_looks_at_them():
-    with pytest.warns(UserWarning, match=r"`paths` is float64.*paths.astype"):
-        assert validate.check_paths(np.ones((2, 11)), TS).dtype == jnp.float32
 
 
 def test_double_precision_that_is_switched_on_is_kept():
@@ -90,7 +84,7 @@ def test_noise_has_the_precision_of_its_array(solver):
     P = sx.Drift(lambda t, x, args: jax.tree.map(jnp.negative, x))
     with double_precision():
         x0 = (jnp.ones(4000, jnp.float32), jnp.ones(4000, jnp.float64))
-        x = sx.simulate(P + sx.Diffusion((0.0, 1.0)), x0, TS, key=KEY, solver=solver)
+        x = sx.simulate(P + sx.Diffusion((0.0, 1.0)), x0, TS, key=KEY, solver=solver).x
     still, noisy = map(np.asarray, x)
     assert (still.dtype, noisy.dtype) == (np.float32, np.float64)
     assert still[:, -1].std() < 1e-6
