@@ -63,15 +63,15 @@ def cases(count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Test cases: true starts, and the end states that are observed."""
     key_start, key_path = jr.split(key)
     x0 = fields(count, key_start)
-    return x0, sx.simulate(MIRRORED.P + g, x0, TS, key=key_path)[:, -1]
+    return x0, sx.simulate(MIRRORED.P + g, x0, TS, key=key_path).end
 
 
 def infer(scheme: Scheme, s: sx.Score, name: str, xT: jax.Array, key: jax.Array) -> jax.Array:
     """The end at t = 0 of one inference, one field a case."""
     equation, ts = INFERENCES[name](scheme.P, s), scheme.grid()
     if isinstance(equation, sx.SDE):
-        return sx.posterior(equation, xT, ts[::-1], 1, key=key, solver=scheme.solver)[:, 0]
-    return sx.maximum_likelihood(equation, xT, ts[::-1], solver=scheme.solver)
+        return sx.posterior(equation, xT, ts[::-1], 1, key=key, solver=scheme.solver)[0]
+    return sx.point_estimate(equation, xT, ts[::-1], solver=scheme.solver)
 
 
 def figures(x: Any, x0: Any, xT: Any) -> dict[str, float]:

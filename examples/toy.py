@@ -53,11 +53,11 @@ def train(
 
     def one(key: jax.Array, files: tuple[pathlib.Path | None, ...] = (None, None)) -> sx.Score:
         key_data, key_net, *keys = jr.split(key, 4)
-        paths = sx.solve(P + g, x0, ts, key=key_data)
+        paths = sx.simulate(P + g, x0, ts, key=key_data)
         s = sx.Score(sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=key_net), g)
         phases = zip(METHODS[method], preset.curricula[method], keys, files, strict=False)
         for (equation, loss), curriculum, key, file in phases:
-            s = sx.fit(equation(s), paths, ts, key=key, loss=loss, curriculum=curriculum, checkpoint=file)
+            s = sx.fit(equation(s), paths, key=key, loss=loss, curriculum=curriculum, checkpoint=file)
         return s
 
     keys = jr.split(jr.key(0), preset.seeds)
