@@ -216,3 +216,8 @@ def test_missing_h5py_is_named_with_the_extra(file, monkeypatch):
     for call in (data.load_hdf5, data.load_hdf5_samples, lambda file: data.save_hdf5(file, {"x": np.ones(1)})):
         with pytest.raises(ImportError, match=r"pip install \"smdpx\[data\]\""):
             call(file)
+
+
+def test_complex_fields_are_told_to_keep_both_parts():
+    with pytest.raises(TypeError, match=r"must be real.*jnp.stack\(\[x.real, x.imag\].*irfft"):
+        data.Normalisation.of(np.ones((3, 4), complex))

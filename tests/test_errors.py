@@ -181,6 +181,11 @@ def test_what_a_drift_returns_is_like_the_state_and_both_are_shown(kind, f, got)
         sx.solve(drift, jnp.ones((3, 2)), ts)
 
 
+def test_another_precision_is_named_as_such():
+    with pytest.raises(ValueError, match=r"float16\[\]. Only the precision differs.*astype\(x.dtype\).*dtype="):
+        sx.solve(sx.Drift(lambda t, x, args: x.astype(jnp.float16)), X0, TS)
+
+
 def test_a_score_of_the_wrong_shape_is_caught_before_training():
     class Wide(Slope):
         def __call__(self, t, x, args):

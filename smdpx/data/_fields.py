@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from .._types import Key, RealScalarLike, State
 from ..exact import power_law_field
-from ..solving._validate import is_concrete
+from ..solving._validate import check_precision, is_concrete
 
 # How many squares `Normalisation.of` holds at once: 128 MiB.
 _NUMBERS_AT_ONCE = 2**24
@@ -130,8 +130,7 @@ class Normalisation(eqx.Module):
         """
         _check_array(x)
         x = np.asarray(x)
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise TypeError(f"`x` must be floating, got dtype {x.dtype}")
+        check_precision(x.dtype, "x", narrowest=1)
         if x.ndim == 0 or x.size == 0:
             raise ValueError(f"`x` must hold samples in front, got shape {x.shape}")
         given = range(x.ndim) if axis is None else np.atleast_1d(axis).tolist()
@@ -175,8 +174,7 @@ class Normalisation(eqx.Module):
         """Mean and std in the shape and precision of x, and constants for gradients: they are data."""
         _check_array(x)
         x = jnp.asarray(x)
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise TypeError(f"`x` must be floating, got dtype {x.dtype}")
+        check_precision(x.dtype, "x", narrowest=1)
         mean, std = (jax.lax.stop_gradient(value).astype(x.dtype) for value in (self.mean, self.std))
         try:
             return jnp.broadcast_to(mean, x.shape), jnp.broadcast_to(std, x.shape)

@@ -8,6 +8,7 @@ what the reverse-time equations of the paper are derived for, and what the addit
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from jax.core import Tracer
 
 from .._types import Args, RealScalarLike, State
-from ._coefficient import as_coefficient, check_callable, takes
+from ._coefficient import as_coefficient, check_callable
 
 __all__ = ["Diffusion"]
 
@@ -33,7 +34,7 @@ class Diffusion(eqx.Module):
 
     Raises:
         ValueError: a negative or non-finite g.
-        TypeError: anything that is no number, array, pytree of arrays, or callable.
+        TypeError: anything that is no number, array, pytree of arrays, or callable; a callable that wants the state.
 
     >>> import smdpx as sx
     >>> g = sx.Diffusion(0.03)
@@ -46,7 +47,7 @@ class Diffusion(eqx.Module):
 
     def __check_init__(self) -> None:
         if callable(self.g):
-            return None if takes(self.g, 2) else check_callable(self.g, "Diffusion", "(t)")
+            return check_callable(self.g, "Diffusion", "(t, args)" if _wants_args(self.g) else "(t)")
         for leaf in jtu.tree_leaves(self.g):
             if not isinstance(leaf, int | float | np.ndarray | np.generic | jax.Array):
                 raise TypeError(f"`Diffusion` takes a number, an array, or g(t); got {self.g!r}.")
@@ -62,7 +63,13 @@ class Diffusion(eqx.Module):
         """The value of g at the physical time t, for the `args` of one sample."""
         if not callable(self.g):
             return self.g
-        return self.g(t, args) if takes(self.g, 2) else self.g(t)
+        return self.g(t, args) if _wants_args(self.g) else self.g(t)
+
+    def traced(self) -> Diffusion:
+        """The same noise, its Python numbers as arrays: one compiled program takes any of them."""
+        if isinstance(self.g, _ScaledFunction):
+            return eqx.tree_at(lambda noise: noise.g.c, self, _as_array(self.g.c))
+        return self if callable(self.g) else jtu.tree_map(_as_array, self)
 
     def number(self, t: RealScalarLike, args: Args = None) -> Any:
         """The value of g at t where it is one number, as linear parts of scores need it."""
@@ -79,7 +86,8 @@ class Diffusion(eqx.Module):
             if len(leaves) != 1:
                 raise ValueError(
                     f"`Diffusion`: g has the tree {jtu.tree_structure(g)}, the state "
-                    f"{jtu.tree_structure(x)}. Give one number, or a tree like the state's."
+                    f"{jtu.tree_structure(x)}. Give one number, a tree like the state's, or, of one number for each "
+                    "component, an array: `jnp.array([...])`."
                 )
             g = jtu.tree_map(lambda _: leaves[0], x)
 
@@ -116,6 +124,34 @@ class Diffusion(eqx.Module):
 
     def __repr__(self) -> str:
         return "g" if not callable(self.g) else "g(t)"
+
+
+# What the state is called where a function of it is given as noise.
+_STATES = ("x", "y", "z", "u", "state", "states")
+
+
+def _wants_args(g: Callable[..., Any]) -> bool:
+    """Whether g is called with (t, args), rather than (t); an error where it wants the state."""
+    try:
+        signature = inspect.signature(g)
+    except (TypeError, ValueError):  # some builtins have no signature
+        return False
+    positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    # A name that no caller can use, as NumPy's and JAX's own functions have, says nothing of what it is.
+    if any(p.name.lower() in _STATES for p in positional if p.kind is not p.POSITIONAL_ONLY):
+        raise TypeError(
+            f"`Diffusion` got a function of {signature}: noise here may depend on t and `args`, not on the state. "
+            "Change the variable, so that its noise does not: y = log x where the noise is proportional to x > 0, in "
+            "general y = ∫ dx/g(x), for which dy = (P/g - g'/2) dt + dW. The guide is docs/your-step.md, under \"Noise "
+            'that depends on the state".'
+        )
+    # A second parameter with a default is the caller's own constant, unless it bears the name.
+    required = sum(p.default is p.empty for p in positional)
+    return required == 2 or [p.name for p in positional[1:2]] == ["args"]
+
+
+def _as_array(g: Any) -> Any:
+    return jnp.asarray(float(g)) if isinstance(g, int | float) else g
 
 
 def _broadcasts(shape: tuple[int, ...], onto: tuple[int, ...]) -> bool:

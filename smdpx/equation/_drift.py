@@ -326,6 +326,13 @@ class StepDrift(AbstractDrift[Forward]):
         """Raise where no reversal was stated."""
         self._inverse()
 
+    def check_dt(self, dt: float, call: str) -> None:
+        """Raise where the step accepts only another dt; `call` shows how to give it."""
+        if self.dt is not None and abs(dt - self.dt) > 1e-4 * self.dt:
+            raise ValueError(
+                f"`{self!r}` accepts only steps of {self.dt:g}; got {dt:g}: write `{call.format(self.dt)}`."
+            )
+
     def as_rate(self, dt: float) -> Drift:
         """The rate (step(x, dt) - x) / dt at a reference dt, for solvers of any kind.
 
@@ -334,9 +341,13 @@ class StepDrift(AbstractDrift[Forward]):
 
         Returns:
             A `Drift`; its reversal negates the rate.
+
+        Raises:
+            ValueError: dt not positive, or not the one that the step accepts.
         """
         if not dt > 0:
             raise ValueError(f"`as_rate`: `dt` must be > 0; got {dt}.")
+        self.check_dt(dt, "as_rate({})")
 
         def rate(t, x, args):
             return scale(1 / dt, self.increment(t, x, dt, args))

@@ -14,13 +14,14 @@ from .._types import Args, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import first_row
 from ..solving import _validate as validate
+from ..solving._numbers import as_arrays
 
 # Of an array that has a row for each of so many samples, no other size is a multiple: it tells what grows with them.
 _MANY = 7919
 
 
-def check_ends(equation: AbstractDrift | SDE, xT: State, args: Args) -> int:
-    """Raise where xT is no batch of end states of the equation; else how many numbers a step holds for one of them.
+def check_ends(equation: AbstractDrift | SDE, xT: State, args: Args) -> tuple[Any, int]:
+    """The end states as arrays, or an error; and how many numbers a step of the equation holds for one of them.
 
     Args:
         equation: whose drift is evaluated, by its shapes only, once for each program.
@@ -28,13 +29,14 @@ def check_ends(equation: AbstractDrift | SDE, xT: State, args: Args) -> int:
         args: the user's.
 
     Returns:
-        The size of the largest array that one sample's drift computes on its way.
+        xT as `check_states` returns it, and the size of the largest array that one sample's drift computes on its way.
     """
-    validate.check_states(xT, "xT", "case")
+    xT = validate.check_states(xT, "xT", "case")
     validate.check_finite_states(xT, "xT", "case")
     if validate.is_concrete(equation, xT, args):
-        return int(_traced_once(equation, xT, args))
-    return _widest(equation, xT, args)
+        equation, args = as_arrays(equation, args)
+        return xT, int(_traced_once(equation, xT, args))
+    return xT, _widest(equation, xT, args)
 
 
 @eqx.filter_jit
@@ -47,7 +49,7 @@ def _widest(equation: AbstractDrift | SDE, xT: State, args: Args) -> int:
     validate.check_drifts(equation, xT, args, "xT")
     drift = equation.drift if isinstance(equation, SDE) else equation
     many = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct((_MANY, *leaf.shape[1:]), leaf.dtype), xT)
-    now = jax.ShapeDtypeStruct((), jnp.result_type(*jtu.tree_leaves(xT)))
+    now = jax.ShapeDtypeStruct((), validate.widest(xT))
     step = jax.make_jaxpr(lambda x, t, dt: jax.vmap(lambda x: drift.increment(t, x, dt, first_row(args)))(x))
     return _largest_row(step(many, now, now).jaxpr)
 

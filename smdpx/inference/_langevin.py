@@ -62,8 +62,8 @@ def langevin(
         raise TypeError(f"`langevin` needs a `Score`; got {s!r}. Pass `s`, without a coefficient.")
     if not step > 0 or steps < 1:
         raise ValueError(f"`langevin` needs step > 0 and steps >= 1; got {step} and {steps}.")
-    validate.check_states(x, "x")
-    now = jnp.asarray(t, jnp.result_type(*jtu.tree_leaves(x)))
+    x = validate.check_states(x, "x")
+    now = jnp.asarray(t, validate.widest(x))
     # In its own time the iteration is Euler's method on dx = s dτ + √2 dW.
     climb = Drift(_Frozen(s, now)) + Diffusion(_Kick(s.g, now))
     tau = step * np.arange(steps + 1)

@@ -89,10 +89,10 @@ def log_likelihood(
     if (probes is None) != (key is None):
         raise ValueError("`key` goes with `probes`: give both for Hutchinson's estimate, neither for the exact trace.")
     validate.check_times(ts, equation)
-    validate.check_states(x0, "x0")
+    x0 = validate.check_states(x0, "x0")
     validate.check_drifts(equation, x0, args)
     count = jtu.tree_leaves(x0)[0].shape[0]
-    dtype = jnp.result_type(*jtu.tree_leaves(x0))
+    dtype = validate.widest(x0)
     traces = jnp.zeros((count, 1 if probes is None else probes), dtype)
     vectors = None
     if probes is not None:

@@ -90,7 +90,8 @@ def posterior(
             f"`posterior` samples an SDE; `{equation}` has no noise and would give {n} equal copies. "
             "Write `-P + 2*s + g`, or call `point_estimate`."
         )
-    n, numbers = whole_number("n", n), check_ends(equation, xT, args)
+    n = whole_number("n", n)
+    xT, numbers = check_ends(equation, xT, args)
     _warn_of_no_posterior(equation, xT, ts, args)
     keep = "end" if saveat is None else plainly(saveat)
     cases = jtu.tree_leaves(xT)[0].shape[0]

@@ -118,6 +118,7 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
         )
     if not curriculum:
         raise ValueError("`curriculum` has no stages: give at least one `sx.Stage(updates=...)`.")
+    loss.check(equation)
     paths.check(equation, curriculum)
     windows = paths.windows if isinstance(paths, FreshPaths) else 1
     check_sharding(sharding, [stage.batch // windows for stage in curriculum], loss)

@@ -56,7 +56,7 @@ class FreshPaths(AbstractPaths):
     """
 
     process: Any
-    x0: State
+    x0: State = eqx.field(converter=lambda x0: validate.check_states(x0, "x0"))
     ts: Any = eqx.field(converter=lambda ts: ts if isinstance(ts, jax.Array) else np.asarray(ts, np.float64))
     args: Args = None
     jitter: bool = eqx.field(static=True, default=True, kw_only=True)
@@ -69,7 +69,6 @@ class FreshPaths(AbstractPaths):
         if self.windows < 1:
             raise ValueError(f"`FreshPaths` needs at least one window a trajectory; got {self.windows}.")
         validate.check_times(self.ts)
-        validate.check_states(self.x0, "FreshPaths(x0=...)")
         check_conditions(self.args, jtu.tree_leaves(self.x0)[0].shape[0], "starts")
 
     def check(self, equation: AbstractDrift | SDE, stages: Sequence[Any]) -> None:
@@ -103,9 +102,7 @@ class FreshPaths(AbstractPaths):
 
     def source(self, strides: Sequence[int]) -> "FreshPaths":
         """Itself, with its times in the states' precision."""
-        dtype = jnp.result_type(*jtu.tree_leaves(self.x0))
-        x0 = jtu.tree_map(jnp.asarray, self.x0)
-        return eqx.tree_at(lambda paths: (paths.x0, paths.ts), self, (x0, jnp.asarray(self.ts, dtype)))
+        return eqx.tree_at(lambda paths: paths.ts, self, jnp.asarray(self.ts, validate.widest(self.x0)))
 
     def draw(
         self, *, size: int, stride: int, batch: int, key: Key, sharding: jax.sharding.NamedSharding | None = None

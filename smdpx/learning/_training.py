@@ -135,6 +135,7 @@ class Training(eqx.Module):
     def update(self, stage: Stage, state: TrainingState, source: Any, key: Key, *, guard: bool) -> TrainingState:
         """One update; with a guard the average takes no weights whose loss is not finite."""
         value, gradient = self.gradient(stage, state.params, source, jr.fold_in(key, state.update))
+        value = value.astype(state.loss.dtype)  # states and weights may differ in precision
         finite = jnp.isfinite(value) if guard else True
         # The average takes only weights whose loss was seen to be finite, so that it can be handed back.
         ramp = jnp.minimum(self.average, (1 + state.update) / (10 + state.update))

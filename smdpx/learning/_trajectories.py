@@ -78,13 +78,12 @@ class Trajectories(AbstractPaths):
         self.args, self.lengths = args, None
         if isinstance(x, list):
             x, ts, self.lengths = _stack(x, ts)
-        self.x = jtu.tree_map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf), x)
+        self.x = validate.check_states(x, "x")
         # In double precision: steps are differences of times, and are taken before anything is narrowed.
         self.ts = ts if isinstance(ts, jax.Array) else np.asarray(ts, np.float64)
         self._check_shapes()
 
     def _check_shapes(self) -> None:
-        validate.check_states(self.x, "x")
         if self.ts.ndim != 2:
             validate.check_times(self.ts)
         for leaf in jtu.tree_leaves(self.x):
@@ -165,7 +164,7 @@ class Trajectories(AbstractPaths):
 
     def source(self, strides: Sequence[int]) -> Source:
         """Arrays on the device, and the steps for each stride, taken in double precision."""
-        dtype = jnp.result_type(*jtu.tree_leaves(self.x))
+        dtype = validate.widest(self.x)
         even = even_step(self.ts) if self.ts.ndim == 1 and validate.is_concrete(self.ts) else None
         steps = {} if even is not None else {stride: long_steps(self.ts, stride, dtype) for stride in strides}
         lengths = None if self.lengths is None else jnp.asarray(self.lengths)
@@ -174,6 +173,11 @@ class Trajectories(AbstractPaths):
     def __repr__(self) -> str:
         shapes = jtu.tree_map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", self.x)
         return f"Trajectories(x={shapes}, ts={list(self.ts.shape)})".replace("'", "")
+
+
+def _module(leaves: Sequence[Any]) -> Any:
+    """NumPy for its own arrays, whose precision has still to be looked at, else JAX's."""
+    return np if all(isinstance(leaf, np.ndarray) for leaf in leaves) else jnp
 
 
 def _stack(x: list[Any], ts: Any) -> tuple[State, Any, np.ndarray | None]:
@@ -188,7 +192,7 @@ def _stack(x: list[Any], ts: Any) -> tuple[State, Any, np.ndarray | None]:
                 "times for all of them: give a list of times too, one array for each. (A state of several arrays is a "
                 "tuple or a dictionary, not a list.)"
             )
-        return jtu.tree_map(lambda *leaves: jnp.stack(leaves), *x), ts, None
+        return jtu.tree_map(lambda *leaves: _module(leaves).stack(leaves), *x), ts, None
     rows = [np.asarray(row, np.float64) for row in ts]
     if len(rows) != len(x) or any(len(row) != length for row, length in zip(rows, lengths, strict=False)):
         raise ValueError(
@@ -200,7 +204,8 @@ def _stack(x: list[Any], ts: Any) -> tuple[State, Any, np.ndarray | None]:
     longest = int(lengths.max())
 
     def padded(*leaves: Any) -> Any:
-        return jnp.stack([jnp.concatenate([a, jnp.repeat(a[-1:], longest - len(a), axis=0)]) for a in leaves])
+        m = _module(leaves)
+        return m.stack([m.concatenate([a, m.repeat(a[-1:], longest - len(a), axis=0)]) for a in leaves])
 
     # Times that go on by the last step: no step is zero, and no window is drawn there.
     ends = [row[-1] + (row[-1] - row[-2]) * np.arange(1, longest - len(row) + 1) for row in rows]

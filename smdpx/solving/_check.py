@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from .._types import Args, Key, State
 from ..equation._algebra import AbstractDrift
+from ..equation._drift import step_drifts
 from . import _validate as validate
 
 __all__ = ["StepReport", "check"]
@@ -25,24 +26,28 @@ class StepReport(eqx.Module):
 
     Attributes:
         order: order of the state's error in dt; 1 for Euler, inf for a step that is exact. Much below 1: the
-            state after dt depends on how many steps it took, as with a projection of a noisy state.
+            state after dt depends on how many steps it took, as with a projection of a noisy state. None where it
+            cannot be measured: the step accepts one dt alone.
         round_trip: distance from the start after a step forwards and its stated reverse, relative to the
             step; None without a stated reversal. Above about 0.5 the reversal is no better than no step.
         vjp_error: relative difference of the step's VJP and central differences. Above about 1e-2 in single
-            precision: a kink, or a custom gradient that is wrong.
+            precision: a kink, or a custom gradient that is wrong. None where JAX has no derivative, as of code that
+            it calls back: such a step trains windows of two states, which need none.
         batch_error: largest relative difference between samples stepped together and one by one.
     """
 
-    order: float
+    order: float | None
     round_trip: float | None
-    vjp_error: float
+    vjp_error: float | None
     batch_error: float
 
     def __repr__(self) -> str:
+        order = "not measurable" if self.order is None else f"{self.order:.2f}"
         reverse = "not stated" if self.round_trip is None else f"{self.round_trip:.2g} of a step off"
+        gradient = "not measurable" if self.vjp_error is None else f"{self.vjp_error:.1g}"
         return (
-            f"order in dt {self.order:.2f}; reverse(forward(x)): {reverse}; "
-            f"VJP against differences {self.vjp_error:.1g}; batch against one by one {self.batch_error:.1g}"
+            f"order in dt {order}; reverse(forward(x)): {reverse}; "
+            f"VJP against differences {gradient}; batch against one by one {self.batch_error:.1g}"
         )
 
 
@@ -63,7 +68,7 @@ def check(
         A `StepReport`.
 
     Raises:
-        ValueError: dt not positive, or states that the drift does not return alike.
+        ValueError: dt not positive or not the one that a step accepts, or states that the drift does not return alike.
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> P = sx.Drift.from_step(lambda x, dt: x - dt * jnp.sin(x), reverse=sx.negative_step)
@@ -73,7 +78,10 @@ def check(
     """
     if not dt > 0:
         raise ValueError(f"`dt` must be > 0; got {dt}.")
-    validate.check_states(x, "x")
+    fixed = next((step for step in step_drifts(drift) if step.dt is not None), None)
+    if fixed is not None:
+        fixed.check_dt(dt, "check(..., dt={})")
+    x = validate.check_states(x, "x")
     validate.check_drifts(drift, x, args)
     one, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], x))
     now = jnp.asarray(t, one.dtype)
@@ -88,7 +96,7 @@ def check(
     alone = [step(jax.tree.map(lambda leaf, i=i: leaf[i], x)) for i in range(jax.tree.leaves(x)[0].shape[0])]
     alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
     return StepReport(
-        _order(advance, x, dt),
+        _order(advance, x, dt) if fixed is None else None,
         _round_trip(drift, together, x, now, dt, args),
         _vjp_error(lambda v: ravel_pytree(advance(unravel(v), dt))[0], one, jr.key(0) if key is None else key),
         _distance(together, alone) / _norm(together),
@@ -128,11 +136,16 @@ def _round_trip(drift: AbstractDrift, forward: State, x: State, now: Any, dt: fl
     return _distance(returned, x) / _distance(forward, x)
 
 
-def _vjp_error(f: Any, x: jax.Array, key: Key) -> float:
+def _vjp_error(f: Any, x: jax.Array, key: Key) -> float | None:
     key_u, key_v = jr.split(key)
     u, v = jr.normal(key_u, x.shape, x.dtype), jr.normal(key_v, x.shape, x.dtype)
     # The step that balances truncation and rounding of a central difference.
     h = float(jnp.finfo(x.dtype).eps) ** (1 / 3) * max(1.0, float(jnp.linalg.norm(x))) / float(jnp.linalg.norm(u))
     numeric = jnp.vdot(v, (f(x + h * u) - f(x - h * u)) / (2 * h))
-    exact = jnp.vdot(jax.vjp(f, x)[1](v)[0], u)
+    try:
+        exact = jnp.vdot(jax.vjp(f, x)[1](v)[0], u)
+    except (NotImplementedError, ValueError) as error:
+        if not validate.says_no_derivative(error):
+            raise
+        return None
     return float(jnp.abs(exact - numeric) / jnp.maximum(jnp.abs(numeric), 1e-30))

@@ -22,6 +22,7 @@ from ..equation._conditions import PerSample, rows, with_rows
 from . import _validate as validate
 from ._finite import largest, warn_of_explosions
 from ._march import Table, march
+from ._numbers import as_arrays, in_one_precision
 from ._solvers import abilities, levy_area
 from ._terms import Clock, GridNoise, WarpedClock, lower, sign_of
 
@@ -58,7 +59,7 @@ def solve(
         x0: states at ts[0]; any pytree of floating arrays of shape (samples, ...).
         ts: strictly monotone physical times, at least two. With fixed steps they are the steps.
         key: a JAX key; needed by an `SDE`, refused by an ODE.
-        args: handed to every callable untouched.
+        args: handed to every callable; Python floats become arrays, so that no value of theirs compiles anew.
         solver: any diffrax solver for the kind of equation. Default: `diffrax.Euler()`, the scheme that
             `fit` unrolls by default.
         stepsize_controller: a diffrax controller such as `diffrax.PIDController(rtol=1e-5, atol=1e-7)`.
@@ -113,7 +114,7 @@ def solved(
     if not isinstance(equation, AbstractDrift | SDE):
         raise TypeError(f"`solve` needs an equation such as `-P + s`; got {type(equation).__name__}.")
     ts = validate.check_times(ts, equation)
-    validate.check_states(x0, "x0")
+    x0 = validate.check_states(x0, "x0")
     validate.check_finite_states(x0, "x0")
     if brownian_path is None:
         validate.check_key(equation, key)
@@ -130,10 +131,8 @@ def solved(
         validate.warn_of_untrained_steps(equation, ts)
     tau, steps = abs(ts - ts[0]), abs(ts[1:] - ts[:-1])
     validate.check_resolution(ts, x0)
-    # A weakly typed array (`jnp.full(n, 0.5)`) would compile a second program.
-    x0 = jtu.tree_map(lambda leaf: jnp.asarray(leaf, leaf.dtype), x0)
-    dtype = jnp.result_type(*jtu.tree_leaves(x0))
-    times = tuple(jnp.asarray(table, dtype) for table in (ts, tau, steps))
+    times = tuple(jnp.asarray(table, validate.widest(x0)) for table in (ts, tau, steps))
+    equation, args = as_arrays(equation, args)
     keep = _march_keeps(solver, stepsize_controller, saveat, adjoint, brownian_path)
     if keep is not None:
         return _march(equation, x0, times, key, args, solver, keep)
@@ -167,10 +166,11 @@ def unroll(
     Without `solve`'s checks, and with samples that may each have times of their own.
     """
     noise = key if isinstance(equation, SDE) else None
+    equation, x, own = in_one_precision(equation, x)
     if adjoint is None:
         numbers = sum(leaf[0].size for leaf in jtu.tree_leaves(x))
         again = table.t.shape[0] >= _AGAIN_FROM_STEPS and numbers <= _AGAIN_UP_TO_NUMBERS
-        return march(equation, x, table, noise, args, solver, again=again)
+        return own(march(equation, x, table, noise, args, solver, again=again))
     clock, tau = _on_one_clock(table, sign_of(equation))
     path = None
     if isinstance(equation, SDE):
@@ -190,7 +190,7 @@ def unroll(
         max_steps=table.t.shape[0],
         throw=False,
     )
-    return solution.ys
+    return own(cast(Any, solution.ys))
 
 
 def _on_one_clock(table: Table, sign: int) -> tuple[Clock | WarpedClock, Any]:
@@ -231,6 +231,7 @@ def _march(
     equation: Any, x0: State, times: Any, key: Key | None, args: Args, solver: Any, keep: str
 ) -> tuple[State, Any]:
     validate.check_drifts(equation, x0, args)  # here, and not in every call: it traces the drifts
+    equation, x0, own = in_one_precision(equation, x0)
     ts, _, steps = times
 
     def run(x0: State, key: Key | None, args: Args) -> State:
@@ -247,6 +248,7 @@ def _march(
         ys = jtu.tree_map(lambda y: y[:, 0], _sample_by_sample(run, x0, key, args))
     else:
         ys = run(x0, key, args)
+    ys = own(ys)
     return ys, largest(ys)
 
 
@@ -265,6 +267,7 @@ def _sample_by_sample(run: Any, x0: State, key: Key | None, args: Args) -> Any:
 @eqx.filter_jit
 def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, how: Any) -> Any:
     validate.check_drifts(equation, x0, args)
+    equation, x0, own = in_one_precision(equation, x0)
     solver, controller, saveat, adjoint, path = how
     ts, tau, _ = times
     clock = Clock(ts[0], sign_of(equation))
@@ -307,9 +310,11 @@ def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, ho
         return jtu.tree_map(lambda y: jnp.moveaxis(y, 0, 1), ys), now[-1], solution.result
 
     if not abilities(solver).dense:
-        return run(x0, key, args)
-    ys, reached, result = _sample_by_sample(run, x0, key, args)
-    return jtu.tree_map(lambda y: y[:, 0], ys), reached, result
+        ys, reached, result = run(x0, key, args)
+    else:
+        ys, reached, result = _sample_by_sample(run, x0, key, args)
+        ys = jtu.tree_map(lambda y: y[:, 0], ys)
+    return own(ys), reached, result
 
 
 def _raise_if_failed(equation: Any, solver: dfx.AbstractSolver, result: Any, reached: Any) -> None:

@@ -5,6 +5,7 @@ the user's own jit), and costs nothing inside a compiled loop.
 """
 
 import contextlib
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax import dtypes
 from jax.core import Tracer
 
 from .._types import Args, Key, State
@@ -29,8 +31,11 @@ def is_concrete(*xs: Any) -> bool:
     return not any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(xs))
 
 
-def check_states(x: Any, name: str, what: str = "sample") -> None:
-    """Raise where x is not a batch of states: floating arrays with one leading axis, which counts samples or cases."""
+def check_states(x: Any, name: str, what: str = "sample") -> Any:
+    """The states as JAX arrays of their own precision, or an error: floating, with one leading axis, samples or cases.
+
+    What JAX cannot hold, double precision where it is off, is narrowed here and nowhere else, and said.
+    """
     leaves = jtu.tree_leaves(x)
     if not leaves:
         raise ValueError(f"`{name}` holds no arrays.")
@@ -40,8 +45,7 @@ def check_states(x: Any, name: str, what: str = "sample") -> None:
                 f"`{name}` must be arrays with a leading sample axis; got {type(leaf).__name__}. "
                 f"For one state write `jnp.asarray({name})[None]`."
             )
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"`{name}` must be floating, got dtype {leaf.dtype}: write `{name}.astype(jnp.float32)`.")
+        check_precision(leaf.dtype, name)
         if leaf.ndim == 0:
             raise ValueError(f"`{name}` needs a leading sample axis; for one state write `{name}[None]`.")
     counts = {leaf.shape[0] for leaf in leaves}
@@ -49,6 +53,48 @@ def check_states(x: Any, name: str, what: str = "sample") -> None:
         raise ValueError(f"`{name}`: its arrays have different numbers of {what}s in front: {sorted(counts)}.")
     if counts == {0}:
         raise ValueError(f"`{name}` has zero {what}s.")
+    wide = {str(leaf.dtype) for leaf in leaves if leaf.dtype != dtypes.canonicalize_dtype(leaf.dtype)}
+    if wide:
+        narrow = str(dtypes.canonicalize_dtype(np.float64))
+        warnings.warn(
+            f"`{name}` is {wide.pop()}, and JAX computes in {narrow} here, so it was converted: write "
+            f"`{name}.astype(np.{narrow})`, or switch double precision on before anything else: "
+            '`jax.config.update("jax_enable_x64", True)`.',
+            stacklevel=_levels_to_user(),
+        )
+    # Weakly typed arrays (`jnp.full(n, 0.5)`) would compile a second program.
+    return jtu.tree_map(lambda leaf: jnp.asarray(leaf, dtypes.canonicalize_dtype(leaf.dtype)), x)
+
+
+def check_precision(dtype: Any, name: str, narrowest: int = 4) -> None:
+    """Raise where numbers of this type cannot be states: not real, not floating, or of fewer bytes than `narrowest`."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(
+            f"`{name}` must be real, got dtype {dtype}: give real and imaginary parts as an axis of the state, "
+            f"`jnp.stack([{name}.real, {name}.imag], axis=1)`, or the field in place of its spectrum, "
+            f"`jnp.fft.irfft({name})`. `astype` would drop the imaginary part."
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"`{name}` must be floating, got dtype {dtype}: write `{name}.astype(jnp.float32)`.")
+    if dtype.itemsize < narrowest:
+        raise TypeError(
+            f"`{name}` is {dtype}, and states need 32 bits at least: what a short step adds is lost beside a state of "
+            f"{jnp.finfo(dtype).nmant + 1} bits. Write `{name}.astype(jnp.float32)`; a network may compute in {dtype} "
+            "inside."
+        )
+
+
+def _levels_to_user() -> int:
+    """The `stacklevel` at which a warning of the caller shows the user's line."""
+    frame, level, ours = sys._getframe(1), 1, {__name__.partition(".")[0], "equinox"}
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def widest(x: State) -> Any:
+    """The dtype of a state's times: that of its most precise array."""
+    return max((leaf.dtype for leaf in jtu.tree_leaves(x)), key=lambda dtype: dtype.itemsize)
 
 
 def check_finite_states(x: State, name: str, what: str = "sample") -> None:
@@ -112,7 +158,7 @@ def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndar
 
 def check_resolution(ts: Any, x: State) -> None:
     """Raise where times and their neighbours, on the last axis, are one number in the precision of the states."""
-    dtype = jnp.result_type(*jtu.tree_leaves(x))
+    dtype = widest(x)
     if not is_concrete(ts):
         return
     ts = np.asarray(ts)
@@ -206,8 +252,7 @@ def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str 
     count = jtu.tree_leaves(x)[0].shape[0]
     check_conditions(args, count, "samples")
     one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
-    dtype = jtu.tree_leaves(one)[0].dtype
-    now = jax.ShapeDtypeStruct((), dtype)
+    now = jax.ShapeDtypeStruct((), widest(x))
     for term in equation.summands:
         leaf = term.drift
         f: Any = leaf.net if isinstance(leaf, Score) else leaf.increment if isinstance(leaf, StepDrift) else leaf.rate
@@ -215,14 +260,26 @@ def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str 
         with _one_state_given(leaf, x, name):
             got = eqx.filter_eval_shape(lambda args, a, f=f: f(*a, first_row(args)), args, arguments)
         if _struct(got) != _struct(one):
-            hints = _without_axis(x, name) + hint_of_missing_wrapper(args, count)
+            hints = "Its function sees one sample, without the leading sample axis."
+            hints = _of_precision(got, one) or hints + _without_axis(x, name) + hint_of_missing_wrapper(args, count)
             raise ValueError(
                 f"`{leaf!r}` must return what it is given, one state of {_struct(one)}; it returned {_struct(got)}. "
-                f"Its function sees one sample, without the leading sample axis.{hints}"
+                f"{hints}"
             )
     if isinstance(equation, SDE):
         like = equation.diffusion.like
         eqx.filter_eval_shape(lambda args, now, one: like(now, one, first_row(args)), args, now, one)
+
+
+def _of_precision(got: Any, one: State) -> str:
+    """What to write where only the dtype is another than the state's."""
+    shapes = [[getattr(leaf, "shape", None) for leaf in jtu.tree_leaves(x)] for x in (got, one)]
+    if jtu.tree_structure(got) != jtu.tree_structure(one) or shapes[0] != shapes[1]:
+        return ""
+    return (
+        "Only the precision differs: return `.astype(x.dtype)`, or give states, constants and weights "
+        "(`sx.nn.MLP(..., dtype=...)`) one precision."
+    )
 
 
 @contextlib.contextmanager
@@ -251,6 +308,12 @@ def _struct(x: Any) -> str:
     leaves, tree = jtu.tree_flatten(x)
     shapes = [f"{getattr(leaf, 'dtype', type(leaf).__name__)}{list(getattr(leaf, 'shape', ()))}" for leaf in leaves]
     return str(jtu.tree_unflatten(tree, shapes)).replace("'", "")
+
+
+def says_no_derivative(error: Exception) -> bool:
+    """Whether JAX refuses to differentiate what it calls and does not see, or loops whose length it does not know."""
+    signs = ("do not support JVP", "cannot be differentiated", "Reverse-mode differentiation does not work")
+    return any(sign in str(error) for sign in signs)
 
 
 def check_free_steps(equation: AbstractDrift | SDE) -> None:

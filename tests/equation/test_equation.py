@@ -226,6 +226,28 @@ def test_noise_scales():
     assert (sx.Diffusion(lambda t: t) * 3).like(0.5, jnp.zeros(())) == 1.5
 
 
+def test_noise_may_depend_on_args():
+    for noise in (lambda t, args: t * args, lambda t, viscosity: t * viscosity):
+        assert sx.Diffusion(noise).like(0.5, jnp.zeros(()), 3.0) == 1.5
+        assert (2 * sx.Diffusion(noise)).like(0.5, jnp.zeros(()), 3.0) == 3.0
+
+
+@pytest.mark.parametrize("noise", [lambda tau: tau, lambda t, c=2.0: c * t / 2, lambda *t: t[0], jnp.positive, abs])
+def test_a_function_of_time_alone_is_given_time_alone(noise):
+    assert sx.Diffusion(noise).like(0.5, jnp.zeros(()), 3.0) == 0.5
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    "noise",
+    [lambda x: 0.5 * x, lambda state: state, lambda t, x: x, lambda t, x, args: x, lambda t, x=1.0: x],
+    ids=["x", "state", "t, x", "t, x, args", "t, x=1"],
+)
+def test_noise_that_depends_on_the_state_is_refused_with_a_change_of_variable(noise):
+    with pytest.raises(TypeError, match="not on the state.*y = log x"):
+        sx.Diffusion(noise)
+
+
 def test_noise_that_does_not_fit_the_state_shows_both_shapes():
     with pytest.raises(ValueError, match=r"g of shape \(4,\) does not fit a state of shape \(3,\)"):
         sx.Diffusion(jnp.ones(4)).like(0.0, X)
@@ -299,7 +321,7 @@ def test_what_does_not_add_names_both_sides_and_the_mend(wrong, words):
         (lambda: sx.ReverseDrift(lambda x: x), ["`ReverseDrift`", "(t, x, args)"]),
         (lambda: sx.Score(lambda x: x, g), ["`Score`", "(t, x, args)"]),
         (lambda: sx.Score(lambda t, x, args: x, 0.1), ["`Score`", "0.1", "Diffusion(g)"]),
-        (lambda: sx.Diffusion(lambda t, x: x), ["`Diffusion`", "(t)"]),
+        (lambda: sx.Diffusion(lambda a, b, c: a), ["`Diffusion`", "(t)"]),
         (lambda: sx.Diffusion("loud"), ["`Diffusion`", "loud"]),
     ],
     ids=lambda value: None if callable(value) else value[0],

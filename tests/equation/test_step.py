@@ -186,3 +186,10 @@ def test_a_fixed_dt_holds_for_training_too():
 def test_a_fixed_dt_is_a_positive_number(dt):
     with pytest.raises(ValueError, match="`dt` must be a number > 0"):
         sx.Drift.from_step(step, dt=dt)
+
+
+def test_a_rate_at_a_dt_that_the_step_does_not_accept_is_refused():
+    P = sx.Drift.from_step(step, dt=0.125)
+    P.as_rate(0.125)
+    with pytest.raises(ValueError, match=r"only steps of 0.125; got 0.5: write `as_rate\(0.125\)`"):
+        P.as_rate(0.5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import smdpx as sx
-from tests._problems import OU, Slope, Stationary, double_precision
+from tests._problems import OU, Slope, Stationary, as_users_run as as_users_run, double_precision
 
 KEY = jax.random.key(0)
 STEP, G = 0.1, 0.5
@@ -110,6 +110,36 @@ def test_long_windows_run_their_steps_again_and_change_no_gradient(size):
     keep = sx.WindowLoss(adjoint=dfx.DirectAdjoint())
     expected = jax.jit(jax.grad(lambda a: keep(-P + 2 * score(a), w, KEY, None)))(0.7)
     np.testing.assert_allclose(jax.jit(jax.grad(value))(0.7), expected, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("loss", [sx.WindowLoss, lambda solver: sx.TwoWayLoss(sx.WindowLoss(solver=solver))])
+def test_a_solver_that_needs_noise_is_refused_without_noise(loss):
+    with pytest.raises(TypeError, match="`ShARK` solves SDEs, and .* has no noise"):
+        loss(solver=dfx.ShARK()).check(-P + 2 * score(1.0))
+    loss(solver=dfx.ShARK()).check(-P + 2 * score(1.0) + g)
+    sx.ImplicitScoreMatching().check(-P + score(1.0))
+
+
+def called_back(x, dt):
+    """A step of -x in NumPy, which JAX cannot differentiate."""
+    return jax.pure_callback(
+        lambda x, dt: x - dt * x, jax.ShapeDtypeStruct((), x.dtype), x, dt, vmap_method="sequential"
+    )
+
+
+def test_windows_of_two_states_need_no_derivative_of_the_physics():
+    P = sx.Drift.from_step(called_back, reverse=sx.mirror)
+    Q = sx.Drift.from_step(lambda x, dt: x - dt * x, reverse=sx.mirror)
+    of = lambda P: jax.grad(lambda a: sx.WindowLoss()(-P + 2 * score(a), windows(2), KEY, None))(0.5)  # noqa: E731
+    np.testing.assert_allclose(of(P), of(Q), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_longer_windows_of_physics_without_a_derivative_are_refused_with_the_reason():
+    P = sx.Drift.from_step(called_back, reverse=sx.mirror)
+    with pytest.raises(TypeError, match=r"cannot differentiate.*window of 3 states.*Stage\(window=2\)"):
+        jax.grad(lambda a: sx.WindowLoss()(-P + 2 * score(a), windows(3), KEY, None))(0.5)
 
 
 def test_a_noisy_unroll_adds_the_variance_of_its_noise():

@@ -97,6 +97,7 @@ def test_what_a_check_of_its_step_says():
     assert report.order == float("inf")
     assert report.round_trip is not None
     assert report.round_trip < 1e-4
+    assert report.vjp_error is not None
     assert report.vjp_error < 1e-2
     assert report.batch_error < 1e-5
 

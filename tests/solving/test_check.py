@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import pytest
 
 import smdpx as sx
@@ -45,14 +46,18 @@ def test_no_stated_reversal_is_said_so():
 
 
 def test_a_right_gradient_agrees_with_differences():
-    assert sx.check(sx.Drift(lambda t, x, args: jnp.sin(x)), X, dt=0.1).vjp_error < 1e-2
+    error = sx.check(sx.Drift(lambda t, x, args: jnp.sin(x)), X, dt=0.1).vjp_error
+    assert error is not None
+    assert error < 1e-2
 
 
 def test_a_wrong_gradient_is_seen():
     def step(x, dt):
         return x + dt * (jax.lax.stop_gradient(x**3) - x)
 
-    assert sx.check(sx.Drift.from_step(step), X, dt=0.5).vjp_error > 0.1
+    error = sx.check(sx.Drift.from_step(step), X, dt=0.5).vjp_error
+    assert error is not None
+    assert error > 0.1
 
 
 def test_samples_do_not_see_each_other():
@@ -69,3 +74,31 @@ def test_the_reversal_of_a_reversed_step_and_of_a_sum_is_the_stated_one():
     Q = sx.Drift(lambda t, x, args: 0 * x)
     for drift in (P, -P, P + Q):
         assert sx.check(drift, jnp.linspace(0.5, 1.0, 4), dt=0.5).round_trip < 1e-5  # pyright: ignore
+
+
+def test_of_a_step_with_one_dt_no_order_can_be_measured():
+    P = sx.Drift.from_step(lambda x, dt: x * jnp.exp(-0.1), reverse=sx.mirror, dt=0.1)
+    report = sx.check(P, X, dt=0.1)
+    assert report.order is None
+    assert "order in dt not measurable" in repr(report)
+    assert report.round_trip == pytest.approx(1 - 0.904837, rel=1e-3)
+
+
+def test_a_step_with_one_dt_is_checked_at_that():
+    P = sx.Drift.from_step(lambda x, dt: x * jnp.exp(-0.1), dt=0.1)
+    with pytest.raises(ValueError, match=r"only steps of 0.1; got 0.5: write `check\(..., dt=0.1\)`"):
+        sx.check(P, X, dt=0.5)
+
+
+def called_back(x, dt):
+    """An Euler step of -x in NumPy, which JAX cannot differentiate."""
+    step = lambda x, dt: x - np.reshape(dt, np.shape(dt) + (1,) * (x.ndim - np.ndim(dt))) * x  # noqa: E731
+    return jax.pure_callback(step, jax.ShapeDtypeStruct(x.shape, x.dtype), x, dt, vmap_method="expand_dims")
+
+
+def test_code_that_jax_calls_back_is_measured_but_for_its_gradient():
+    report = sx.check(sx.Drift.from_step(called_back, reverse=sx.mirror), X, dt=0.1)
+    assert report.vjp_error is None
+    assert "VJP against differences not measurable" in repr(report)
+    assert report.order == pytest.approx(1, abs=0.25)
+    assert report.round_trip == pytest.approx(0.1, rel=1e-3)

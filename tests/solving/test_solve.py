@@ -56,7 +56,7 @@ def test_adaptive_steps_save_at_the_given_times():
     np.testing.assert_allclose(x[0], jnp.exp(-TS), atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_the_dtype_is_the_states(dtype):
     with double_precision():
         x0 = jnp.ones(3, dtype)

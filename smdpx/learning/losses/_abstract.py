@@ -23,6 +23,10 @@ class AbstractLoss(eqx.Module):
 
     coefficient: ClassVar[int | None] = None
 
+    def check(self, equation: AbstractDrift | SDE) -> None:
+        """Raise where the loss has no meaning for this equation; `fit` asks before it compiles anything."""
+        return
+
     @abc.abstractmethod
     def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:
         """The loss of the equation on these windows; `key` is for noise that the loss draws."""

@@ -22,6 +22,7 @@ from ...equation._algebra import SDE, AbstractDrift
 from ...equation._drift import scores
 from ...solving._solve import unroll
 from ...solving._terms import over_samples, sign_of
+from ...solving._validate import check_solver, says_no_derivative, widest
 from .._windows import Windows, first, last
 from ._abstract import AbstractLoss
 
@@ -50,15 +51,29 @@ class WindowLoss(AbstractLoss):
     solver: dfx.AbstractSolver = dfx.Euler()
     adjoint: dfx.AbstractAdjoint | None = None
 
+    def check(self, equation: AbstractDrift | SDE) -> None:
+        """Raise where the solver cannot unroll this kind of equation."""
+        check_solver(equation, self.solver, None)
+
     def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:
         """Mean weighted squared error of the unroll, in units of g²Δt."""
         sign = sign_of(equation)
         start, target = (first, lambda leaf: leaf[:, 1:]) if sign > 0 else (last, lambda leaf: leaf[:, -2::-1])
-        x = unroll(equation, start(windows.x), windows.table(sign), key, args, self.solver, self.adjoint)
+        table = windows.table(sign)
+        try:
+            x = unroll(equation, start(windows.x), table, key, args, self.solver, self.adjoint)
+        except (NotImplementedError, ValueError) as error:
+            if not says_no_derivative(error):
+                raise
+            raise TypeError(
+                f"`{equation}` has a part that JAX cannot differentiate (code behind `jax.pure_callback`, say), and a "
+                f"window of {table.t.shape[0] + 1} states needs its derivative: train with `Stage(window=2)`, which "
+                "needs none, or give the part a derivative by `jax.custom_jvp` or `jax.custom_vjp`."
+            ) from error
         target = jtu.tree_map(target, windows.x)
         # In time-major order, as the solve saves them: (steps, batch).
         squares = [
-            jnp.sum(jnp.square(a - jnp.moveaxis(b, 1, 0)), axis=tuple(range(2, a.ndim)))
+            jnp.sum(jnp.square(a - jnp.moveaxis(b, 1, 0)), axis=tuple(range(2, a.ndim)), dtype=widest(windows.x))
             for a, b in zip(jtu.tree_leaves(x), jtu.tree_leaves(target), strict=True)
         ]
         error = sum(squares[1:], squares[0]) / _noise_unit(equation, windows, args)
@@ -82,6 +97,10 @@ class TwoWayLoss(AbstractLoss):
 
     window: WindowLoss = WindowLoss()
 
+    def check(self, equation: AbstractDrift | SDE) -> None:
+        """As the window's."""
+        self.window.check(equation)
+
     def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:
         """The mean of both ways' losses."""
         drift, noise = (equation.drift, equation.diffusion) if isinstance(equation, SDE) else (equation, None)
@@ -97,7 +116,7 @@ def _noise_unit(equation: AbstractDrift | SDE, windows: Windows, args: Args) -> 
     if not terms:
         return float(sum(leaf[0, 0].size for leaf in leaves))
     g = terms[0][1].g
-    one = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape[2:], leaf.dtype), windows.x)
+    one = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape[2:], widest(windows.x)), windows.x)
 
     def power(t: Array, args: Args) -> Array:
         return jnp.sum(jnp.square(ravel_pytree(g.like(t, one, args))[0]))
