@@ -25,7 +25,7 @@ def run(*arguments, cwd):
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toy")
-    done = run(ROOT / "examples" / "toy.py", "--preset", "smoke", "--out", folder, cwd=folder)
+    done = run(ROOT / "examples/paper/toy/main.py", "--preset", "smoke", "--out", folder, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -46,7 +46,7 @@ def test_the_toy_example_draws_its_figures(smoke):
 
 
 def test_an_unknown_preset_is_an_error_that_lists_the_known_ones(tmp_path):
-    done = run(ROOT / "examples" / "toy.py", "--preset", "large", cwd=tmp_path)
+    done = run(ROOT / "examples/paper/toy/main.py", "--preset", "large", cwd=tmp_path)
     assert done.returncode != 0
     assert "smoke" in done.stderr + done.stdout
     assert "paper" in done.stderr + done.stdout
@@ -55,7 +55,7 @@ def test_an_unknown_preset_is_an_error_that_lists_the_known_ones(tmp_path):
 @pytest.fixture(scope="module")
 def heat(tmp_path_factory):
     folder = tmp_path_factory.mktemp("heat")
-    done = run(ROOT / "examples" / "heat.py", "--preset", "smoke", "--out", folder, cwd=folder)
+    done = run(ROOT / "examples/paper/heat/main.py", "--preset", "smoke", "--out", folder, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -78,9 +78,9 @@ def test_the_heat_example_draws_its_figures(heat):
 
 
 def test_a_training_of_the_paper_preset_is_sharded_and_resumes(tmp_path):
-    from _heat_presets import PRESETS
-    from _heat_problem import MIRRORED
-    from _heat_train import train
+    from heat.presets import PRESETS
+    from heat.problem import MIRRORED
+    from heat.train import train
 
     size = dataclasses.replace(PRESETS["smoke"], resumable=True, seeds=1)
     short, whole = ([sx.Stage(2, updates, optax.constant_schedule(0.1), batch=64)] for updates in (5, 10))

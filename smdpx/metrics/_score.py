@@ -8,6 +8,7 @@ A score that is off by a factor of two has slope 2 or ½ and can still have a pe
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -71,6 +72,16 @@ def score_error(
         raise ValueError(f"`t` must hold one time for each of the samples in `x`; got {times.shape} and {shapes}.")
     net, g = (score.net, score.g) if isinstance(score, Score) else (score, Diffusion(1.0))
 
+    error, product, power, counted = _moments(net, exact, g, times, states)
+    if counted == 0:
+        raise ValueError("`score` has no component with noise at any of the times `t`, so nothing of it is trained.")
+    return ScoreError(float(jnp.sqrt(error / power)), float(product / power))
+
+
+@eqx.filter_jit
+def _moments(net: Any, exact: Any, g: Diffusion, times: Array, states: State) -> tuple[Array, Array, Array, Array]:
+    """Sums of the squared error, the product, the exact score's square, and the components that count."""
+
     def noisy(s: State, t: Array, x: State) -> State:
         # Selected, not multiplied: where nothing is trained a network may be anything, infinite too.
         return jax.tree.map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), g.like(t, x), s)
@@ -82,9 +93,7 @@ def score_error(
         return _dot(error, error), _dot(learned, truth), _dot(truth, truth), _dot(ones, ones)
 
     error, product, power, counted = (jnp.sum(value) for value in jax.vmap(moments)(times, states))
-    if counted == 0:
-        raise ValueError("`score` has no component with noise at any of the times `t`, so nothing of it is trained.")
-    return ScoreError(float(jnp.sqrt(error / power)), float(product / power))
+    return error, product, power, counted
 
 
 def _dot(a: State, b: State) -> Array:

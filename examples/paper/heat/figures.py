@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from _heat_evaluate import exact_samples, learned_samples
-from _heat_problem import EXACT, EXPONENTIAL, INFERENCES, MIRRORED, STEPS, T, cases, infer
-from _heat_table import EQUATIONS, read
 
 import smdpx as sx
+from heat.evaluate import exact_samples, learned_samples
+from heat.problem import EXACT, EXPONENTIAL, INFERENCES, MIRRORED, STEPS, T, cases, infer
+from heat.table import EQUATIONS, read
 
 SCHEMES = {scheme.name: scheme for scheme in (MIRRORED, EXPONENTIAL)}
 COLOURS = {"exact": "black", "mirrored step": "C1", "exponential": "C0"}

@@ -3,22 +3,29 @@
 A field on 32 × 32 periodic pixels conducts heat until t = .2 under noise: which field was it? The problem is
 linear and Gaussian, so the posterior is closed form, mode by mode, and every method here is measured against it.
 
-python examples/heat.py                      # cpu: all parts, on two cores
-python examples/heat.py --preset smoke       # minutes, of compilation; its numbers mean nothing
-python examples/heat.py --preset paper       # the paper's network and schedule, for GPUs; resumes
-python examples/heat.py --parts solvers      # one part alone; it trains what it needs
-python examples/heat.py --published-weights DIR  # also the paper's weights, heat_resnet_weights.npz in DIR
+python examples/paper/heat/main.py                      # cpu: all parts, on two cores
+python examples/paper/heat/main.py --preset smoke       # a minute, of compilation; its numbers mean nothing
+python examples/paper/heat/main.py --preset paper       # the paper's network and schedule, for GPUs; resumes
+python examples/paper/heat/main.py --parts solvers      # one part alone; it trains what it needs
+python examples/paper/heat/main.py --published-weights DIR  # also the paper's weights, heat_resnet_weights.npz in DIR
 """
 
 import pathlib
+import sys
 import time
 from typing import Any, Literal, get_args
 
 import jax
 import jax.random as jr
 import tyro
-from _heat_baselines import classical, networks, published
-from _heat_evaluate import (
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # `heat` and `record` are there
+
+from record import versions, write
+
+import smdpx as sx
+from heat.baselines import classical, networks, published
+from heat.evaluate import (
     exact_limits,
     exact_samples,
     learned_samples,
@@ -26,29 +33,26 @@ from _heat_evaluate import (
     score_by_wavenumber,
     three_inferences,
 )
-from _heat_figures import draw_figures
-from _heat_presets import PRESETS
-from _heat_problem import EXPONENTIAL, MIRRORED, cases
-from _heat_studies import shifts, solvers, window_sizes
-from _heat_table import markdown_table
-from _heat_train import train
-from _record import versions, write
-
-import smdpx as sx
+from heat.figures import draw_figures
+from heat.presets import PRESETS
+from heat.problem import EXPONENTIAL, MIRRORED, cases
+from heat.studies import shifts, solvers, window_sizes
+from heat.table import markdown_table
+from heat.train import train
 
 Part = Literal["inferences", "baselines", "windows", "shifts", "solvers"]
 
 
 def main(
     preset: Literal["smoke", "cpu", "paper"] = "cpu",
-    out: pathlib.Path = pathlib.Path("runs/heat"),
+    out: pathlib.Path = pathlib.Path("runs/paper/heat"),
     parts: tuple[Part, ...] = get_args(Part),
     published_weights: pathlib.Path | None = None,
 ) -> None:
     """Train, measure against the exact posterior, write records and figures.
 
     Args:
-        preset: smoke (minutes), cpu (a real result on two cores), or paper (the paper's scale; resumes).
+        preset: smoke (a minute), cpu (a real result on two cores), or paper (the paper's scale; resumes).
         out: where the records, the tables and the figures go.
         parts: which experiments to run; each writes a record of its own.
         published_weights: a folder with the paper's weights, heat_resnet_weights.npz, to measure as well.
@@ -62,7 +66,7 @@ def main(
         print(f"{scheme.name}: {seconds[scheme.name]:.0f} s of training a seed", flush=True)
 
     def record(part: Part, rows: Any, options: str = "") -> None:
-        command = f"python examples/heat.py --preset {preset} --parts {part}{options}"
+        command = f"python examples/paper/heat/main.py --preset {preset} --parts {part}{options}"
         write(out, f"{part}_{preset}.json", {"command": command, "versions": versions(), "rows": rows})
 
     if "inferences" in parts:
