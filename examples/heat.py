@@ -25,7 +25,7 @@ N, T, G = 32, 0.2, 0.1
 
 def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Path("runs/heat")) -> None:
     """Simulate, learn, print a table, draw a figure; `smoke` does it in seconds, and its numbers mean little."""
-    many, cases, draws, updates, rate = (2500, 200, 32, 4000, 0.05) if preset == "cpu" else (64, 3, 4, 100, 0.7)
+    many, cases, draws, updates, rate = (2500, 200, 32, 4000, 0.05) if preset == "cpu" else (64, 3, 4, 100, 0.5)
     k = jr.split(jr.key(0), 6)
 
     # Physics that is stiff, noise, and a solver that is exact in the stiff part; steps that are short near t = 0.

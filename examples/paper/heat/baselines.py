@@ -56,9 +56,8 @@ def networks(preset: Preset, out: pathlib.Path, x0: jax.Array, xT: jax.Array, ke
     """Networks trained from x_T to x₀, and the score's network trained without the physics."""
     rows = []
     keys = jr.split(key, 8)
-    blocks = 3 if preset.width < 32 else 5
     direct = {
-        "ResNet, supervised": sx.nn.ResNet(N, preset.width, blocks, key=keys[0]),
+        "ResNet, supervised": sx.nn.ResNet(N, preset.width, preset.blocks, key=keys[0]),
         "FNO, supervised": sx.nn.FNO(key=keys[1]),
         "Bayesian UNet, supervised": sx.nn.Tiled(sx.nn.UNet(2 * N, preset.levels, dropout=0.1, key=keys[2]), N // 2),
     }
