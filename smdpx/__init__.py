@@ -13,6 +13,7 @@ from .equation._algebra import (
     Forward as Forward,
     Reverse as Reverse,
 )
+from .equation._conditions import PerSample as PerSample
 from .equation._diffusion import Diffusion as Diffusion
 from .equation._drift import (
     Drift as Drift,
@@ -28,9 +29,14 @@ from .inference._langevin import langevin as langevin
 from .inference._likelihood import LogLikelihood as LogLikelihood, log_likelihood as log_likelihood
 from .inference._point_estimate import maximum_likelihood as maximum_likelihood
 from .inference._posterior import posterior as posterior
-from .learning._fit import FitDiverged as FitDiverged, Stage as Stage, fit as fit
+from .learning._fit import fit as fit
+from .learning._fresh_paths import FreshPaths as FreshPaths
 from .learning._progress import Progress as Progress
-from .learning._windows import FreshPaths as FreshPaths, Windows as Windows
+from .learning._runner import FitDiverged as FitDiverged
+from .learning._simulate import simulate as simulate
+from .learning._training import Stage as Stage
+from .learning._trajectories import AbstractPaths as AbstractPaths, Trajectories as Trajectories
+from .learning._windows import Windows as Windows
 from .learning.losses._abstract import AbstractLoss as AbstractLoss
 from .learning.losses._score_matching import (
     ImplicitScoreMatching as ImplicitScoreMatching,
@@ -40,7 +46,7 @@ from .learning.losses._window_loss import TwoWayLoss as TwoWayLoss, WindowLoss a
 from .solving._check import StepReport as StepReport, check as check
 from .solving._exponential import ExponentialEuler as ExponentialEuler
 from .solving._finite import NonFiniteWarning as NonFiniteWarning
-from .solving._solve import simulate as simulate, solve as solve
+from .solving._solve import solve as solve
 from .solving._sweep import sweep as sweep
 from .solving._terms import terms as terms
 

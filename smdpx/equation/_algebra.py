@@ -74,7 +74,7 @@ class AbstractDrift(eqx.Module, Generic[D]):
         """Raise where minus this drift has no meaning; a rate's always has."""
         return
 
-    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
         """The stiff linear part of the rate at t, where the drift's function states one."""
         return None
 
@@ -173,9 +173,9 @@ class Scaled(AbstractDrift[Any]):
         """That of the same summand in the other direction of time."""
         return self.reverse().increment(t, x, dt, args)
 
-    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
         """±coefficient · the drift's."""
-        linear = self.drift.linear(t)
+        linear = self.drift.linear(t, args)
         return None if linear is None else (-1 if self.reversed else 1) * (self.coefficient * linear)
 
     @property
@@ -222,9 +222,9 @@ class Sum(AbstractDrift[Any]):
         """The sum of the parts' reversed increments."""
         return _add(*(part.reversed_increment(t, x, dt, args) for part in self.parts))
 
-    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
         """The sum of those that the parts state."""
-        stated = [linear for linear in (part.linear(t) for part in self.parts) if linear is not None]
+        stated = [linear for linear in (part.linear(t, args) for part in self.parts) if linear is not None]
         return functools.reduce(operator.add, stated) if stated else None
 
     @property

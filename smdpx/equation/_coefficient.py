@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -28,6 +29,17 @@ def check_callable(f: Any, owner: str, signature: str) -> None:
             f"`{owner}` calls its function with {signature}; got a function of {parameters}. "
             f"Write `lambda {signature.strip('()')}: ...`."
         ) from None
+
+
+def takes(f: Callable[..., Any], count: int) -> bool:
+    """Whether f can be called with this many arguments; what has no signature is taken to want no more than it must."""
+    try:
+        inspect.signature(f).bind(*range(count))
+    except ValueError:  # some builtins have no signature
+        return count == 1
+    except TypeError:
+        return False
+    return True
 
 
 def scale(coefficient: RealScalarLike, x: State) -> State:

@@ -2,8 +2,8 @@
 
     dx = P(t, x) dt + g(t) dW                              (arXiv:2301.10250, eq 1)
 
-g may depend on time and on the component, never on the state: additive noise is what the reverse-time
-equations of the paper are derived for, and what the additive-noise solvers need.
+g may depend on time, on the component and on what `args` says of the sample, never on the state: additive noise is
+what the reverse-time equations of the paper are derived for, and what the additive-noise solvers need.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 
-from .._types import RealScalarLike, State
-from ._coefficient import as_coefficient, check_callable
+from .._types import Args, RealScalarLike, State
+from ._coefficient import as_coefficient, check_callable, takes
 
 __all__ = ["Diffusion"]
 
@@ -29,7 +29,7 @@ class Diffusion(eqx.Module):
 
     Args:
         g: a number ≥ 0, an array of them (one per component, broadcast against the state), a pytree
-            shaped like the state, or a callable `g(t)` that returns one of these.
+            shaped like the state, or a callable `g(t)` or `g(t, args)` that returns one of these.
 
     Raises:
         ValueError: a negative or non-finite g.
@@ -46,7 +46,7 @@ class Diffusion(eqx.Module):
 
     def __check_init__(self) -> None:
         if callable(self.g):
-            return check_callable(self.g, "Diffusion", "(t)")
+            return None if takes(self.g, 2) else check_callable(self.g, "Diffusion", "(t)")
         for leaf in jtu.tree_leaves(self.g):
             if not isinstance(leaf, int | float | np.ndarray | np.generic | jax.Array):
                 raise TypeError(f"`Diffusion` takes a number, an array, or g(t); got {self.g!r}.")
@@ -58,20 +58,22 @@ class Diffusion(eqx.Module):
                 raise ValueError(f"`Diffusion` needs g >= 0; got {self.g}. Its sign has no meaning: drop it.")
         return None
 
-    def __call__(self, t: RealScalarLike) -> Any:
-        """The value of g at the physical time t."""
-        return self.g(t) if callable(self.g) else self.g
+    def __call__(self, t: RealScalarLike, args: Args = None) -> Any:
+        """The value of g at the physical time t, for the `args` of one sample."""
+        if not callable(self.g):
+            return self.g
+        return self.g(t, args) if takes(self.g, 2) else self.g(t)
 
-    def number(self, t: RealScalarLike) -> Any:
+    def number(self, t: RealScalarLike, args: Args = None) -> Any:
         """The value of g at t where it is one number, as linear parts of scores need it."""
-        g = self(t)
+        g = self(t, args)
         if jtu.tree_structure(g) != jtu.tree_structure(0) or np.shape(g) != ():
             raise TypeError(f"The stiff linear part of a score needs a g that is one number at each time; got {g}.")
         return g
 
-    def like(self, t: RealScalarLike, x: State) -> State:
+    def like(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """The value of g at t, broadcast to one sample x: what multiplies dW, component by component."""
-        g = self(t)
+        g = self(t, args)
         if jtu.tree_structure(g) != jtu.tree_structure(x):
             leaves = jtu.tree_leaves(g)
             if len(leaves) != 1:
@@ -128,6 +130,6 @@ class _ScaledFunction(eqx.Module):
     c: Any
     g: Callable[[Any], Any]
 
-    def __call__(self, t: RealScalarLike) -> Any:
+    def __call__(self, t: RealScalarLike, args: Args) -> Any:
         """The product c · g(t)."""
-        return jtu.tree_map(lambda leaf: self.c * leaf, self.g(t))
+        return jtu.tree_map(lambda leaf: self.c * leaf, Diffusion(self.g)(t, args))

@@ -24,7 +24,7 @@ import jax.tree_util as jtu
 
 from .._types import Args, RealScalarLike, State
 from ._algebra import SDE, AbstractDrift, Forward, Reverse
-from ._coefficient import check_callable, scale
+from ._coefficient import check_callable, scale, takes
 from ._diffusion import Diffusion
 from ._linear import AbstractLinear
 
@@ -62,29 +62,30 @@ class Drift(AbstractDrift[Forward]):
         """f(t, x, args)."""
         return self.f(t, x, args)
 
-    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
-        """f.linear(t), where f has such a method."""
-        return _stated(self.f, t)
+    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
+        """f.linear(t), or f.linear(t, args), where f has such a method."""
+        return _stated(self.f, t, args)
 
     @staticmethod
     def from_step(
-        step: Callable[[Any, Any], Any],
+        step: Callable[..., Any],
         reverse: Callable[..., Any] | None = None,
         *,
         dt: float | None = None,
         name: str = "P",
     ) -> StepDrift:
-        """Physics given as a solver's step `step(x, dt) -> x`, for one sample.
+        """Physics given as a solver's step `step(x, dt) -> x` or `step(t, x, dt, args) -> x`, for one sample.
 
         With a one-stage solver at fixed steps (`diffrax.Euler`, the default) its increment is exactly
         step(x, dt) - x. A solver with more stages or adaptive steps needs a rate, which a step does not
         have: see `StepDrift.as_rate`.
 
         Args:
-            step: the simulator's step, `step(x, dt)` with dt > 0, for one sample.
+            step: the simulator's step from the physical time t to t + dt, dt > 0, for one sample: `step(x, dt)`, or
+                `step(t, x, dt, args)`.
             reverse: how it runs backwards, stated and never guessed: `sx.mirror` for
-                x - (step(x, dt) - x), `sx.negative_step` for step(x, -dt), or an inverse step of your own,
-                `(x, dt) -> x` (a surrogate, say). Without it `-P` is an error.
+                x - (step(x, dt) - x), `sx.negative_step` for step(x, -dt), or an inverse step of your own (a surrogate,
+                say), `(x, dt) -> x` or `(t, x, dt, args) -> x` from t to t - dt. Without it `-P` is an error.
             dt: the only step length that `step` accepts, where it accepts only one.
             name: what it is called in print.
 
@@ -133,9 +134,9 @@ class ReverseDrift(AbstractDrift[Reverse]):
         """f(t, x, args)."""
         return self.f(t, x, args)
 
-    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
-        """f.linear(t), where f has such a method."""
-        return _stated(self.f, t)
+    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
+        """f.linear(t), or f.linear(t, args), where f has such a method."""
+        return _stated(self.f, t, args)
 
     def __repr__(self) -> str:
         return f"{self.name}(x)"
@@ -183,48 +184,62 @@ class Score(AbstractDrift[Reverse]):
 
     def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
         """½ g(t)² net(t, x)."""
-        g = self.g.like(t, x)
+        g = self.g.like(t, x, args)
         return jtu.tree_map(lambda g, s: 0.5 * g**2 * s, g, self.net(t, x, args))
 
-    def linear(self, t: RealScalarLike) -> AbstractLinear | None:
+    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
         """½ g(t)² net.linear(t), where the network has such a method."""
-        linear = _stated(self.net, t)
-        return None if linear is None else 0.5 * self.g.number(t) ** 2 * linear
+        linear = _stated(self.net, t, args)
+        return None if linear is None else 0.5 * self.g.number(t, args) ** 2 * linear
 
     def __repr__(self) -> str:
         return f"½g²·{self.name}(t, x)"
 
 
-def _stated(f: Any, t: RealScalarLike) -> AbstractLinear | None:
+def _stated(f: Any, t: RealScalarLike, args: Args) -> AbstractLinear | None:
     # A method of its class: a network's layer that is called `linear` states nothing.
-    return f.linear(t) if callable(getattr(type(f), "linear", None)) else None
+    if not callable(getattr(type(f), "linear", None)):
+        return None
+    return f.linear(t, args) if takes(f.linear, 2) else f.linear(t)
 
 
-class _Mirror(eqx.Module):
-    step: Callable[[Any, Any], Any]
+class _Reversal(eqx.Module):
+    """A reversal made from the forward step, called as that is: with (x, dt), or with (t, x, dt, args)."""
 
-    def __call__(self, x: State, dt: RealScalarLike) -> State:
-        return jtu.tree_map(lambda a, b: 2 * a - b, x, self.step(x, dt))
+    step: Callable[..., Any]
+
+    def _parts(self, arguments: tuple[Any, ...]) -> tuple[State, RealScalarLike, Callable[[Any], Any]]:
+        """The state, dt, and the forward step as a function of dt."""
+        if len(arguments) == 2:
+            x, dt = arguments
+            return x, dt, lambda dt: self.step(x, dt)
+        t, x, dt, args = arguments
+        return x, dt, lambda dt: self.step(t, x, dt, args)
 
 
-class _NegativeStep(eqx.Module):
-    step: Callable[[Any, Any], Any]
+class _Mirror(_Reversal):
+    def __call__(self, *arguments: Any) -> State:
+        x, dt, step = self._parts(arguments)
+        return jtu.tree_map(lambda a, b: 2 * a - b, x, step(dt))
 
-    def __call__(self, x: State, dt: RealScalarLike) -> State:
-        return self.step(x, -jnp.asarray(dt))
+
+class _NegativeStep(_Reversal):
+    def __call__(self, *arguments: Any) -> State:
+        _, dt, step = self._parts(arguments)
+        return step(-jnp.asarray(dt))
 
 
-def mirror(step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def mirror(step: Callable[..., Any]) -> Callable[..., Any]:
     """The reversal x - (step(x, dt) - x): the forward increment, negated.
 
     Right for the paper's heat equation; for an advecting solver it is not (66 × the error after ten
     steps of the buoyancy solver): measure with `sx.check`.
 
     Args:
-        step: `step(x, dt) -> x`, for one sample.
+        step: `step(x, dt) -> x`, or `step(t, x, dt, args) -> x`, for one sample.
 
     Returns:
-        The reverse step `(x, dt) -> x`.
+        The reverse step, called as `step` is.
 
     >>> import smdpx as sx
     >>> sx.mirror(lambda x, dt: x + dt)(1.0, 0.25)
@@ -233,14 +248,14 @@ def mirror(step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return _Mirror(step)
 
 
-def negative_step(step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def negative_step(step: Callable[..., Any]) -> Callable[..., Any]:
     """The reversal step(x, -dt): a solver run with a negative step.
 
     Args:
-        step: `step(x, dt) -> x`, for one sample, that accepts dt < 0.
+        step: `step(x, dt) -> x`, or `step(t, x, dt, args) -> x`, for one sample, that accepts dt < 0.
 
     Returns:
-        The reverse step `(x, dt) -> x`.
+        The reverse step, called as `step` is.
 
     >>> import smdpx as sx
     >>> float(sx.negative_step(lambda x, dt: x + dt)(1.0, 0.25))
@@ -252,23 +267,23 @@ def negative_step(step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 class StepDrift(AbstractDrift[Forward]):
     """A drift whose increment over dt is step(x, dt) - x; made by `Drift.from_step`, which documents it."""
 
-    step: Callable[[Any, Any], Any]
-    inverse: Callable[[Any, Any], Any] | None
+    step: Callable[..., Any]
+    inverse: Callable[..., Any] | None
     dt: float | None = eqx.field(static=True)
     name: str = eqx.field(static=True)
 
     def __init__(
         self,
-        step: Callable[[Any, Any], Any],
+        step: Callable[..., Any],
         reverse: Callable[..., Any] | None = None,
         dt: float | None = None,
         name: str = "P",
     ):
-        check_callable(step, "Drift.from_step", "(x, dt)")
+        _check_step(step, "Drift.from_step")
         if reverse is not None and (reverse is mirror or reverse is negative_step):
             reverse = reverse(step)
         elif reverse is not None:
-            check_callable(reverse, "Drift.from_step(reverse=...)", "(x, dt)")
+            _check_step(reverse, "Drift.from_step(reverse=...)")
         if dt is not None and not (isinstance(dt, int | float) and 0 < dt < float("inf")):
             raise ValueError(f"`Drift.from_step`: `dt` must be a number > 0; got {dt!r}.")
         self.step, self.inverse, self.dt, self.name = step, reverse, dt, name
@@ -292,18 +307,18 @@ class StepDrift(AbstractDrift[Forward]):
 
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """step(x, dt) - x."""
-        return jtu.tree_map(jnp.subtract, self.step(x, dt), x)
+        return jtu.tree_map(jnp.subtract, _take(self.step, t, x, dt, args), x)
 
     def reversed_increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The stated reverse step's increment."""
-        return jtu.tree_map(jnp.subtract, self._inverse()(x, dt), x)
+        return jtu.tree_map(jnp.subtract, _take(self._inverse(), t, x, dt, args), x)
 
-    def _inverse(self) -> Callable[[Any, Any], Any]:
+    def _inverse(self) -> Callable[..., Any]:
         if self.inverse is None:
             raise TypeError(
                 f"How the step of {self!r} runs backwards was not stated. Give `Drift.from_step(step, "
                 "reverse=...)` one of `sx.mirror` (negate the forward increment), `sx.negative_step` "
-                "(step with -dt), or your own inverse step `(x, dt) -> x`."
+                "(step with -dt), or your own inverse step `(x, dt) -> x` or `(t, x, dt, args) -> x`."
             )
         return self.inverse
 
@@ -324,12 +339,26 @@ class StepDrift(AbstractDrift[Forward]):
             raise ValueError(f"`as_rate`: `dt` must be > 0; got {dt}.")
 
         def rate(t, x, args):
-            return scale(1 / dt, jtu.tree_map(jnp.subtract, self.step(x, dt), x))
+            return scale(1 / dt, self.increment(t, x, dt, args))
 
         return Drift(rate, self.name)
 
     def __repr__(self) -> str:
         return f"{self.name}(x)"
+
+
+def _wants_two(step: Callable[..., Any]) -> bool:
+    """Whether a step is called with (x, dt), rather than (t, x, dt, args)."""
+    return takes(step.step if isinstance(step, _Reversal) else step, 2)
+
+
+def _take(step: Callable[..., Any], t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
+    return step(x, dt) if _wants_two(step) else step(t, x, dt, args)
+
+
+def _check_step(step: Any, owner: str) -> None:
+    if not (callable(step) and not _wants_two(step) and takes(step, 4)):
+        check_callable(step, owner, "(x, dt)")
 
 
 def step_drifts(equation: AbstractDrift | SDE) -> list[StepDrift]:

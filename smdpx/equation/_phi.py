@@ -19,7 +19,7 @@ __all__ = ["exponential_increment", "phi1"]
 
 def exponential_increment(drift: AbstractDrift, t: Array, x: State, dt: Array, kick: Any, args: Args) -> State:
     """The change of one sample over a step: h φ₁(hL) f(t, x) + √φ₁(2hL) kick."""
-    L = drift.linear(t)
+    L = drift.linear(t, args)
     if L is None or jtu.tree_structure(x) != jtu.tree_structure(0):
         raise TypeError(
             f"`ExponentialEuler` needs a stiff linear part, and `{drift!r}` states none (or its state is not one "

@@ -1,11 +1,21 @@
-"""What a training tells its user: a record per report, shown by tqdm where there is a terminal to show it."""
+"""What a training tells its user: a bar where there is a terminal, else plain lines; something moves every two seconds.
+
+Lines go to the logger "smdpx": `logging.getLogger("smdpx").setLevel("WARNING")` is silence.
+"""
 
 import contextlib
+import logging
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Progress"]
+import jax
+
+__all__ = ["Progress", "showing", "telling_from_inside"]
+
+EVERY = 2.0  # seconds
 
 
 class Progress(NamedTuple):
@@ -28,21 +38,142 @@ class Progress(NamedTuple):
     trained: Any
 
 
-@contextlib.contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[Progress, dict[str, float] | None], None]]:
-    """A function that shows a `Progress` and some metrics; silent without a terminal or without tqdm."""
-    if not sys.stderr.isatty():
-        yield lambda progress, metrics: None
-        return
+class _Stderr(logging.StreamHandler):
+    """A handler that writes to what stderr is now: notebooks and tests exchange it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+
+logger = logging.getLogger("smdpx")
+logger.addHandler(_Stderr())
+logger.setLevel(logging.INFO)
+logger.propagate = False
+
+
+class _Display:
+    """What is known of a training, and when something was last shown; a thread shows it again while nothing comes."""
+
+    def __init__(self, total: int, write: Callable[[str, int], None], tracing: "_Tracing | None" = None):
+        self.total, self._write, self._tracing = total, write, tracing
+        self.update, self.window, self.state = 0, 0, "compiling"
+        self.started = self.shown = time.monotonic()
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def begin(self, update: int, window: int) -> None:
+        """A stage begins: its first updates wait for the compiler."""
+        self.update, self.window, self.state = update, window, "compiling"
+
+    def move(self, update: int, loss: float | None = None, rate: float | None = None) -> None:
+        """The training got further."""
+        self.update = update
+        self.state = "" if loss is None else f"loss {loss:.4g}"
+        if rate:
+            self.state += f", {rate:.0f} updates/s" if rate >= 10 else f", {1 / rate:.2g} s an update"
+        self._show_in_time()
+
+    def report(self, progress: Progress, metrics: dict[str, float] | None) -> None:
+        """A report, with what the user's callback had to say."""
+        self.move(progress.update, progress.loss, progress.updates_per_second)
+        self.state += "".join(f", {name} {value:.4g}" for name, value in (metrics or {}).items())
+
+    def end(self, show: bool = False) -> None:
+        """Nothing more will come: where anything was shown, the last that is known is shown too."""
+        self._over.set()
+        if show or self.shown > self.started:
+            self._show()
+
+    def _watch(self) -> None:
+        while not self._over.wait(max(EVERY / 4, 0.01)):
+            # A program that was traced is compiled before the call that traced it returns, or not now.
+            if self._tracing is not None and not self.update and self._tracing.over():
+                return
+            self._show_in_time()
+
+    def _show_in_time(self) -> None:
+        if time.monotonic() - self.shown >= EVERY * 0.9:
+            self._show()
+
+    def _show(self) -> None:
+        self.shown = time.monotonic()
+        seconds = self.shown - self.started
+        text = f"window {self.window}, {self.state}" if self.state else f"window {self.window}"
+        left = f", {seconds * (self.total / self.update - 1):.0f} s left" if self.update else ""
+        self._write(f"{text}, {seconds:.0f} s{left}", self.update)
+
+
+def _lines(total: int) -> Callable[[str, int], None]:
+    return lambda text, update: logger.info("fit: %s of %s updates, %s", f"{update:,}", f"{total:,}", text)
+
+
+def _bar(total: int) -> tuple[Callable[[str, int], None], Callable[[], None]] | None:
+    """How to write to tqdm's bar, and to close it; None without a terminal, or without tqdm."""
+    if not sys.stderr.isatty() or not logger.isEnabledFor(logging.INFO):
+        return None
     try:
         from tqdm import tqdm
     except ImportError:
-        yield lambda progress, metrics: None
-        return
-    with tqdm(total=total, unit="update", unit_scale=True) as bar:
+        return None
+    bar = tqdm(total=total, unit_scale=True, bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {desc}")
 
-        def show(progress: Progress, metrics: dict[str, float] | None) -> None:
-            bar.set_postfix({"window": progress.window, "loss": f"{progress.loss:.4g}", **(metrics or {})})
-            bar.update(progress.update - bar.n)
+    def write(text: str, update: int) -> None:
+        bar.n = update
+        bar.set_description_str(text)
 
-        yield show
+    write("compiling", 0)
+    return write, bar.close
+
+
+@contextlib.contextmanager
+def showing(total: int) -> Iterator[_Display]:
+    """A display of a training on the host: tqdm's bar where there is a terminal, else lines."""
+    bar = _bar(total)
+    write, close = bar or (_lines(total), lambda: None)
+    display = _Display(total, write)
+    try:
+        yield display
+    finally:
+        display.end(show=bar is not None)
+        close()
+
+
+def telling_from_inside(total: int) -> Callable[[Any, int], None]:
+    """A function that says, from inside of a compiled program, how far a traced training is."""
+    display = _Display(total, _lines(total), tracing=_Tracing())
+
+    def move(update: Any, window: int) -> None:
+        display.window = window
+        display.move(int(update))
+        if int(update) >= total:
+            display.end()
+
+    def tell(update: Any, window: int) -> None:
+        display.window = display.window or window
+        jax.debug.callback(lambda update: move(update, window), update)
+
+    return tell
+
+
+class _Tracing:
+    """The call of JAX that traces this thread's program: the outermost of its frames on the stack."""
+
+    def __init__(self) -> None:
+        self._thread, self._call, frame = threading.get_ident(), None, sys._getframe()
+        while frame is not None:
+            if frame.f_globals.get("__name__", "").startswith("jax."):
+                self._call = frame
+            frame = frame.f_back
+
+    def over(self) -> bool:
+        """Whether that call has returned."""
+        frame = sys._current_frames().get(self._thread)
+        while frame is not None:
+            if frame is self._call:
+                return False
+            frame = frame.f_back
+        return True

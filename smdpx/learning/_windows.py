@@ -1,29 +1,26 @@
 """Windows of trajectories: what a loss sees of the data, drawn on the device.
 
-The trajectories are either arrays, made once, or `FreshPaths`, simulated anew for every update. A window
-is `size` states of one trajectory, `stride` grid steps apart, x(t_m), x(t_{m+stride}), ...; a batch draws
+A window is `size` states of one trajectory, `stride` grid steps apart, x(t_m), x(t_{m+stride}), ...; a batch draws
 trajectory and start uniformly and independently, so that one update sees all times at once (one time for
-a whole batch makes the gradient's noise worse and the training slower).
+a whole batch makes the gradient's noise worse and the training slower). Each has its own trajectory's conditions.
 """
 
 from typing import Any
 
-import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._types import Args, Key, State
-from ..equation._algebra import SDE, Forward
+from ..equation._conditions import map_rows
 from ..solving._march import Table
-from ..solving._solve import unroll
 from ._sharding import share_out
 
-__all__ = ["FreshPaths", "Windows", "draw", "even_step", "long_steps"]
+__all__ = ["Source", "Windows", "even_step", "long_steps"]
 
 
 class Windows(eqx.Module):
@@ -57,80 +54,66 @@ class Windows(eqx.Module):
         return Table(begins.T, (steps if sign > 0 else steps[:, ::-1]).T)
 
 
-class FreshPaths(eqx.Module):
-    """Trajectories that are simulated anew for every update of `fit`: fresh starts, noise and times.
+class Source(eqx.Module):
+    """Trajectories as arrays on the device, ready to draw windows from in a compiled loop.
 
-    Each update draws starts from `x0`, solves the process along `ts`, and cuts windows from the trajectories. With
-    `jitter` each trajectory has inner times of its own, t'_m uniform between the middles of the intervals
-    around t_m (arXiv:2301.10250, §4.2: U(t_m - Δt/2, t_m + Δt/2)), so that the score is trained for all
-    steps up to 2Δt and all times, not for one grid.
-
-    Args:
-        process: the forward process, `P + g` (or `P` alone).
-        x0: starts to draw from, arrays of shape (starts, ...).
-        jitter: whether the inner times are random.
-        windows: windows cut from each trajectory; the batch is a multiple of it. More are cheaper, and depend
-            on each other.
-        solver: a diffrax solver at fixed steps. Default: `diffrax.Euler()`.
-
-    Raises:
-        TypeError: process is not a forward equation.
-        ValueError: fewer than one window a trajectory.
-
-    >>> import jax, jax.numpy as jnp, smdpx as sx
-    >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
-    >>> s = sx.Score(sx.nn.MLP(key=jax.random.key(1)), g)
-    >>> paths = sx.FreshPaths(P + g, jnp.ones(32))
-    >>> ts, curriculum = jnp.linspace(0.0, 1.0, 11), [sx.Stage(updates=5)]
-    >>> s = sx.fit(-P + 2 * s, paths, ts, key=jax.random.key(2), curriculum=curriculum)
+    Attributes:
+        x: states of shape (trajectories, times, ...).
+        t: their times, (times,) or (trajectories, times).
+        args: with a row of each condition for each trajectory.
+        lengths: how many states each trajectory has, where they differ.
+        steps: for each stride the times between states that far apart, shaped like t but for its last axis; empty where
+            the grid is even.
+        even: the grid's step where it is the same everywhere. Static: a number of the compiled program.
     """
 
-    process: Any
-    x0: State
-    jitter: bool = eqx.field(static=True, default=True)
-    windows: int = eqx.field(static=True, default=1)
-    solver: dfx.AbstractSolver = dfx.Euler()
+    x: State
+    t: Float[Array, "..."]
+    args: Args
+    lengths: Int[Array, " trajectories"] | None
+    steps: dict[int, Float[Array, "..."]]
+    even: float | None = eqx.field(static=True)
 
-    def __check_init__(self) -> None:
-        if getattr(self.process, "direction", None) is not Forward:
-            raise TypeError(f"`FreshPaths` simulates a forward process such as `P + g`; got `{self.process}`.")
-        if self.windows < 1:
-            raise ValueError(f"`FreshPaths` needs at least one window a trajectory; got {self.windows}.")
+    def draw(
+        self, *, size: int, stride: int, batch: int, key: Key, sharding: jax.sharding.NamedSharding | None = None
+    ) -> tuple[Windows, Args]:
+        """A batch of windows, and the `args` with each window's own conditions.
 
-    def simulate(
-        self,
-        ts: Float[Array, " times"],
-        count: int,
-        key: Key,
-        args: Args,
-        sharding: jax.sharding.NamedSharding | None = None,
-    ) -> tuple[State, Array]:
-        """Trajectories (count, times, ...) and their times (count, times)."""
-        key_start, key_times, key_noise = jr.split(key, 3)
-        start = jr.randint(key_start, (count,), 0, jtu.tree_leaves(self.x0)[0].shape[0])
-        x0 = share_out(jtu.tree_map(lambda leaf: leaf[start], self.x0), sharding)
-        times = self._times(ts, count, key_times)
-        noise = key_noise if isinstance(self.process, SDE) else None
-        table = Table(times[:, :-1].T, jnp.diff(times, axis=1).T)
-        x = unroll(self.process, x0, table, noise, args, self.solver, None)
-        together = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
-        return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), together), times
+        Args:
+            size: states a window; 2 is one step.
+            stride: grid steps between a window's states.
+            batch: how many windows.
+            key: a JAX key.
+            sharding: how the batch lies on several devices.
 
-    def bounds(self, ts: Float[Any, " times"]) -> tuple[Float[Any, " times"], Float[Any, " times"]]:
-        """The earliest and the latest that each of a trajectory's times can be."""
-        if not self.jitter:
-            return ts, ts
-        middles = (ts[1:] + ts[:-1]) / 2
-        earliest, latest = ([ts[:1], inner, ts[-1:]] for inner in (middles[:-1], middles[1:]))
-        joined = np.concatenate if isinstance(ts, np.ndarray) else jnp.concatenate
-        return joined(earliest), joined(latest)
+        Returns:
+            The windows, drawn uniformly from all that there are, and their `args`.
+        """
+        path, start = self._places((size - 1) * stride, batch, key)
+        index = start + stride * jnp.arange(size)[None]
+        own = self.t.ndim == 2
+        x = jtu.tree_map(lambda leaf: leaf[path, index], self.x)
+        t = self.t[path, index] if own else self.t[index]
+        if self.even is not None:
+            windows = Windows(x, t, self.even * stride)
+        else:
+            steps, begins = self.steps[stride], index[:, :-1]
+            windows = Windows(x, t, None, steps[path, begins] if own else steps[begins])
+        return share_out(windows, sharding), map_rows(lambda leaf: share_out(leaf[path[:, 0]], sharding), self.args)
 
-    def _times(self, ts: Array, count: int, key: Key) -> Array:
-        if not self.jitter:
-            return jnp.broadcast_to(ts, (count, len(ts)))
-        earliest, latest = self.bounds(ts)
-        fractions = jnp.pad(jr.uniform(key, (count, len(ts) - 2), ts.dtype), ((0, 0), (1, 1)))  # none at the ends
-        return earliest[None] + (latest - earliest)[None] * fractions
+    def _places(self, span: int, batch: int, key: Key) -> tuple[Int[Array, "batch 1"], Int[Array, "batch 1"]]:
+        """Trajectories and starts of windows that span this many grid steps."""
+        key_path, key_start = jr.split(key)
+        if self.lengths is None:
+            count = jtu.tree_leaves(self.x)[0].shape[0]
+            starts = self.t.shape[-1] - span
+            return jr.randint(key_path, (batch, 1), 0, count), jr.randint(key_start, (batch, 1), 0, starts)
+        # All windows that there are, in a row: a trajectory of twice as many has twice the chance.
+        ends = jnp.cumsum(jnp.maximum(self.lengths - span, 0))
+        which = jr.randint(key_path, (batch, 1), 0, ends[-1])
+        path = jnp.searchsorted(ends, which, side="right")
+        before = jnp.where(path > 0, ends[path - 1], 0)
+        return path, which - before
 
 
 def even_step(ts: Any) -> float | None:
@@ -142,52 +125,7 @@ def even_step(ts: Any) -> float | None:
 
 def long_steps(ts: Any, stride: int, dtype: Any) -> Array:
     """The time from each of a grid's times to that `stride` later, taken before anything is narrowed to `dtype`."""
-    return jnp.asarray(ts[stride:] - ts[:-stride], dtype)
-
-
-def draw(
-    paths: State | FreshPaths,
-    ts: Float[Array, " times"],
-    step: float | Float[Array, " starts"],
-    *,
-    size: int,
-    stride: int,
-    batch: int,
-    key: Key,
-    args: Args = None,
-    sharding: jax.sharding.NamedSharding | None = None,
-) -> Windows:
-    """A batch of windows with uniform trajectories and starts.
-
-    Args:
-        paths: trajectories of shape (trajectories, times, ...), or `FreshPaths`.
-        ts: their grid.
-        step: the grid's even step, or `long_steps` for this stride.
-        size: states a window; 2 is one step.
-        stride: grid steps between a window's states.
-        batch: how many windows.
-        key: a JAX key.
-        args: handed to the process of `FreshPaths`.
-        sharding: how the batch lies on several devices.
-
-    Returns:
-        The windows.
-    """
-    starts = ts.shape[0] - (size - 1) * stride
-    key_path, key_start = jr.split(key)
-    index = jr.randint(key_start, (batch, 1), 0, starts) + stride * jnp.arange(size)[None]
-    if isinstance(paths, FreshPaths):
-        x, t = paths.simulate(ts, batch // paths.windows, key_path, args, sharding)
-        # Each trajectory's windows lie together, on the device that has simulated it.
-        index = index.reshape(paths.windows, -1, size).swapaxes(0, 1)
-        cut = lambda leaf: jax.vmap(lambda path, i: path[i])(leaf, index).reshape(batch, size, *leaf.shape[2:])  # noqa: E731
-        windows = Windows(jtu.tree_map(cut, x), cut(t), None)
-    else:
-        path = jr.randint(key_path, (batch, 1), 0, jtu.tree_leaves(paths)[0].shape[0])
-        x, t = jtu.tree_map(lambda leaf: leaf[path, index], paths), ts[index]
-        even = not isinstance(step, jax.Array)
-        windows = Windows(x, t, step * stride) if even else Windows(x, t, None, step[index[:, :-1]])
-    return share_out(windows, sharding)
+    return jnp.asarray(ts[..., stride:] - ts[..., :-stride], dtype)
 
 
 def check_window(size: int, stride: int, times: int) -> None:

@@ -1,4 +1,4 @@
-"""One equation, one solve: `solve` calls diffrax once for the whole batch; `simulate` makes data.
+"""One equation, one solve: `solve` calls diffrax once for the whole batch.
 
     x(ts[0]) = x0,    dx = f dt + g dW    saved at every ts
 
@@ -17,14 +17,15 @@ import jax.tree_util as jtu
 import numpy as np
 
 from .._types import Args, Key, State
-from ..equation._algebra import SDE, AbstractDrift, Forward
+from ..equation._algebra import SDE, AbstractDrift
+from ..equation._conditions import PerSample, rows, with_rows
 from . import _validate as validate
 from ._finite import all_fine, warn_of_non_finite
 from ._march import Table, march
 from ._solvers import abilities, levy_area
 from ._terms import Clock, GridNoise, WarpedClock, lower, sign_of
 
-__all__ = ["simulate", "solve"]
+__all__ = ["solve"]
 
 # An adaptive solve that takes this many steps has failed; fixed steps are as many as the grid has.
 _MAX_ADAPTIVE_STEPS = 16**4
@@ -128,7 +129,7 @@ def solved(
     if stepsize_controller is None:
         validate.warn_of_untrained_steps(equation, ts)
     tau, steps = abs(ts - ts[0]), abs(ts[1:] - ts[:-1])
-    validate.check_resolution(steps, ts, x0)
+    validate.check_resolution(ts, x0)
     # A weakly typed array (`jnp.full(n, 0.5)`) would compile a second program.
     x0 = jtu.tree_map(lambda leaf: jnp.asarray(leaf, leaf.dtype), x0)
     dtype = jnp.result_type(*jtu.tree_leaves(x0))
@@ -232,7 +233,7 @@ def _march(
     validate.check_drifts(equation, x0, args)  # here, and not in every call: it traces the drifts
     ts, _, steps = times
 
-    def run(x0: State, key: Key | None) -> State:
+    def run(x0: State, key: Key | None, args: Args) -> State:
         table = Table(ts[:-1], steps)
         # Gradients run steps again: what a solve of many steps computed would not fit into memory.
         x = march(equation, x0, table, key, args, solver, every=keep != "end", again=True)
@@ -243,17 +244,22 @@ def _march(
         return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), x)
 
     if abilities(solver).dense:
-        ys = jtu.tree_map(lambda y: y[:, 0], _sample_by_sample(run, x0, key))
+        ys = jtu.tree_map(lambda y: y[:, 0], _sample_by_sample(run, x0, key, args))
     else:
-        ys = run(x0, key)
+        ys = run(x0, key, args)
     return ys, all_fine(ys)
 
 
-def _sample_by_sample(run: Any, x0: State, key: Key | None) -> Any:
+def _sample_by_sample(run: Any, x0: State, key: Key | None, args: Args) -> Any:
     """Each sample alone, for solvers that form matrices of the state's size."""
     samples = jtu.tree_leaves(x0)[0].shape[0]
     keys = None if key is None else jax.random.split(key, samples)
-    return eqx.filter_vmap(run)(jtu.tree_map(lambda leaf: leaf[:, None], x0), keys)
+
+    def alone(x0: State, key: Key | None, values: Any) -> Any:
+        one = lambda x: jtu.tree_map(lambda leaf: leaf[None], x)  # noqa: E731
+        return run(one(x0), key, with_rows(args, tuple(PerSample(one(value)) for value in values)))
+
+    return eqx.filter_vmap(alone)(x0, keys, rows(args))
 
 
 @eqx.filter_jit
@@ -284,7 +290,7 @@ def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, ho
             return GridNoise(key, shape, levy_area(solver), clock, tau)
         return dfx.VirtualBrownianTree(0.0, tau[-1], tau[-1] / 2**16, shape, key, levy_area(solver))
 
-    def run(x0: State, key: Key | None) -> Any:
+    def run(x0: State, key: Key | None, args: Args) -> Any:
         solution = _diffeqsolve(
             lower(equation, clock, solver, brownian(x0, key)),
             solver,
@@ -301,8 +307,8 @@ def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, ho
         return jtu.tree_map(lambda y: jnp.moveaxis(y, 0, 1), ys), now[-1], solution.result
 
     if not abilities(solver).dense:
-        return run(x0, key)
-    ys, reached, result = _sample_by_sample(run, x0, key)
+        return run(x0, key, args)
+    ys, reached, result = _sample_by_sample(run, x0, key, args)
     return jtu.tree_map(lambda y: y[:, 0], ys), reached, result
 
 
@@ -317,44 +323,3 @@ def _raise_if_failed(equation: Any, solver: dfx.AbstractSolver, result: Any, rea
         f"`{type(solver).__name__}` failed on `{equation}` at t = {np.atleast_1d(reached)[first]:.6g} "
         f"({failed.sum()} of {failed.size} solves): {reason}"
     )
-
-
-def simulate(
-    equation: AbstractDrift[Forward] | SDE[Forward],
-    x0: State,
-    ts: Any,
-    *,
-    key: Key | None = None,
-    args: Args = None,
-    solver: dfx.AbstractSolver | None = None,
-) -> State:
-    """Trajectories of the forward process on a grid of times: the data that `fit` learns from.
-
-    A `solve` at fixed steps that insists on what training needs: the forward direction, the steps of the
-    very grid that is trained on (interpolated data have too little noise in their increments), and
-    finite states throughout.
-
-    Args:
-        equation: the forward process, `P + g` (or `P` alone).
-        x0: initial states, arrays of shape (samples, ...).
-        ts: increasing times; the steps.
-        key: a JAX key, where there is noise.
-        args: handed to every callable untouched.
-        solver: a diffrax solver. Default: `diffrax.Euler()`.
-
-    Returns:
-        States of shape (samples, times, ...).
-
-    Raises:
-        ValueError: as `solve`, and where a trajectory leaves the finite numbers: which one, and when.
-
-    >>> import jax, jax.numpy as jnp, smdpx as sx
-    >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
-    >>> sx.simulate(P + g, jnp.ones(5), jnp.linspace(0.0, 1.0, 11), key=jax.random.key(0)).shape
-    (5, 11)
-    """
-    if isinstance(equation, AbstractDrift | SDE) and equation.direction is not Forward:
-        raise ValueError(f"`simulate` runs forwards, and `{equation}` is a reverse equation: use `solve`.")
-    paths, _ = solved(equation, x0, ts, key, args, solver)
-    validate.check_paths(paths, ts)
-    return paths

@@ -10,6 +10,7 @@ costs half of a vmapped solve; `start` may differ from sample to sample, so that
 trajectories that begin at different times share one τ grid.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
+from ..equation._conditions import conditions, rows, with_rows
 from ..equation._diffusion import Diffusion
 from ..equation._drift import step_drifts
 from ..equation._phi import exponential_increment
@@ -85,9 +87,21 @@ def _per_sample(x: Array, ndim: int) -> Array:
     return x if x.ndim == 0 else x.reshape(x.shape + (1,) * (ndim - 1))
 
 
-def over_samples(f: Callable[..., Any], t: Array, *args: Any) -> Any:
-    """f(t, *args) vmapped over the samples in args, and over t where it has one per sample."""
-    return jax.vmap(f, in_axes=(None if t.ndim == 0 else 0,) + (0,) * len(args))(t, *args)
+def over_samples(f: Callable[..., Any], args: Args, *arguments: Any) -> Any:
+    """f(*arguments, args) of every sample, with its own row of the conditions; an argument of no axis is shared."""
+    axes = [None if isinstance(x, jax.Array) and x.ndim == 0 else 0 for x in arguments]
+    values = rows(args)
+    return jax.vmap(lambda values, *a: f(*a, with_rows(args, values)), in_axes=(0, *axes))(values, *arguments)
+
+
+def for_one(args: Args) -> Args:
+    """The `args` of one state's terms, or an error where they hold conditions of many samples."""
+    if conditions(args):
+        raise TypeError(
+            "`args` holds a `PerSample`, and `sx.terms` are those of one state: pass that state's own value, and "
+            "`jax.vmap` over states and values together; or call `sx.solve`."
+        )
+    return args
 
 
 class ExponentialStep(eqx.Module):
@@ -120,7 +134,7 @@ class DriftTerm(dfx.AbstractTerm):
         """The rate at the physical time; of a simulator's step `NoRate`."""
         if steps := step_drifts(self.drift):
             return NoRate(steps[0].no_rate)
-        return self._each(lambda t, x: self.drift.rate(t, x, args), self.clock(t), y)
+        return self._each(self.drift.rate, args, self.clock(t), y)
 
     def contr(self, t0: RealScalarLike, t1: RealScalarLike, *, exponential: bool = False, **kwargs: Any) -> Any:
         """The physical time that passes, a scalar or one per sample; for `ExponentialEuler` its own control."""
@@ -136,19 +150,13 @@ class DriftTerm(dfx.AbstractTerm):
     def vf_prod(self, t: RealScalarLike, y: State, args: Args, control: Any) -> State:
         """The increment over the step: a step drift takes exactly one step of its own here."""
         if isinstance(control, ExponentialStep):
+            change = functools.partial(exponential_increment, self.drift)
+            return self._each(change, args, self.clock(t), y, control.dt, control.kick)
+        return self._each(self.drift.increment, args, self.clock(t), y, jnp.asarray(control))
 
-            def change(t: Array, x: State, dt: Array, kick: Any) -> State:
-                return exponential_increment(self.drift, t, x, dt, kick, args)
-
-            return self._each(change, self.clock(t), y, control.dt, control.kick)
-        return self._each(lambda t, x, dt: self.drift.increment(t, x, dt, args), self.clock(t), y, jnp.asarray(control))
-
-    def _each(self, f: Callable[..., Any], *arguments: Any) -> Any:
-        """f(*arguments), over the samples where there are many; what is one number is the same for all."""
-        if not self.batched:
-            return f(*arguments)
-        axes = [None if isinstance(x, jax.Array) and x.ndim == 0 else 0 for x in arguments]
-        return jax.vmap(f, in_axes=axes)(*arguments)
+    def _each(self, f: Callable[..., Any], args: Args, *arguments: Any) -> Any:
+        """f(*arguments, args), over the samples where there are many."""
+        return over_samples(f, args, *arguments) if self.batched else f(*arguments, for_one(args))
 
 
 class ZeroTerm(DriftTerm):
@@ -221,8 +229,7 @@ def _noise_term(diffusion: Diffusion, clock: Any, path: dfx.AbstractBrownianPath
         # Diagonal and independent of y, which is what the additive-noise solvers check for.
         shapes = jax.eval_shape(lambda y: y, y)
         ones = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
-        now = clock(t)
-        like = diffusion.like(now, ones) if not batched else over_samples(diffusion.like, now, ones)
+        like = over_samples(diffusion.like, args, clock(t), ones) if batched else diffusion.like(clock(t), ones, args)
         return lx.DiagonalLinearOperator(like)
 
     return dfx.ControlTerm(vector_field, path)

@@ -17,7 +17,8 @@ from jax.core import Tracer
 
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
-from ..equation._drift import StepDrift, step_drifts
+from ..equation._conditions import check_conditions, first_row, hint_of_missing_wrapper
+from ..equation._drift import Score, StepDrift, step_drifts
 from ._solvers import abilities
 
 
@@ -57,23 +58,20 @@ def check_finite_states(x: State, name: str) -> None:
                 raise ValueError(f"`{name}` is not finite: sample {int(np.argmax(bad))} is the first of {bad.sum()}.")
 
 
-def check_paths(paths: Any, ts: Any) -> None:
-    """Raise where trajectories do not fit their times or hold a NaN, naming trajectory and time."""
-    check_states(paths, "paths")
+def check_paths(paths: Any, ts: Any, lengths: Any = None) -> None:
+    """Raise where trajectories hold a NaN, naming trajectory and time; states behind `lengths` are padding."""
     for leaf in jtu.tree_leaves(paths):
-        if leaf.ndim < 2 or leaf.shape[1] != len(ts):
-            raise ValueError(
-                f"`paths` must have shape (trajectories, times, ...) with {len(ts)} times; got {leaf.shape}."
-            )
         if not is_concrete(leaf):
             continue
         with jax.ensure_compile_time_eval():  # under the user's jit too, values that are known are looked at
-            finite = jnp.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(axis=2)
-            finite = np.asarray(finite)
+            finite = np.asarray(jnp.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(axis=2))
+        if lengths is not None:
+            finite = finite | (np.arange(leaf.shape[1]) >= np.asarray(lengths)[:, None])
         if not finite.all():
             i, m = np.argwhere(~finite)[0]
+            t = f" (t = {float(ts[m] if ts.ndim == 1 else ts[i, m]):g})" if is_concrete(ts) else ""
             raise ValueError(
-                f"`paths` is not finite: trajectory {i} at time index {m} (t = {float(ts[m]):g}) is the "
+                f"`paths` is not finite: trajectory {i} at time index {m}{t} is the "
                 f"first of {(~finite).sum()} bad states. Drop such trajectories, or simulate with smaller steps."
             )
 
@@ -110,16 +108,17 @@ def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndar
     return ts
 
 
-def check_resolution(steps: Any, ts: Any, x: State) -> None:
-    """Raise where times and their neighbours are one number in the precision of the states."""
+def check_resolution(ts: Any, x: State) -> None:
+    """Raise where times and their neighbours, on the last axis, are one number in the precision of the states."""
     dtype = jnp.result_type(*jtu.tree_leaves(x))
     if not is_concrete(ts):
         return
-    narrow = np.asarray(ts).astype(dtype)
-    if (np.diff(narrow) == 0).any() or not (np.asarray(steps).astype(dtype) > 0).all():
-        m = int(np.argmax(np.diff(narrow) == 0))
+    ts = np.asarray(ts)
+    vanish = (np.diff(ts.astype(dtype)) == 0) | (np.abs(np.diff(ts)).astype(dtype) == 0)
+    if vanish.any():
         raise ValueError(
-            f"`ts` has steps too small for {dtype}: between {ts[m]:g} and its neighbour it tells no difference. "
+            f"`ts` has steps too small for {dtype}: between {ts[..., :-1][vanish][0]:g} and its neighbour it tells no "
+            "difference. "
             "Take fewer steps, times that begin at 0, or states in double precision."
         )
 
@@ -185,7 +184,7 @@ def check_stepping(solver: dfx.AbstractSolver, controller: Any, saveat: Any) -> 
 def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
     """Warn where fixed steps leave the range that a score was trained on."""
     for term in equation.summands:
-        trained = getattr(term.drift, "steps", None)
+        trained = term.drift.steps if isinstance(term.drift, Score) else None
         if trained is None or not is_concrete(ts):
             continue
         steps = np.abs(np.diff(np.asarray(ts, np.float64)))
@@ -202,21 +201,24 @@ def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
 
 def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args) -> None:
     """Raise where a drift returns another tree, shape or dtype than the state's: both are shown."""
+    count = jtu.tree_leaves(x)[0].shape[0]
+    check_conditions(args, count, "samples")
     one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
     dtype = jtu.tree_leaves(one)[0].dtype
     now = jax.ShapeDtypeStruct((), dtype)
     for term in equation.summands:
         leaf = term.drift
-        f = getattr(leaf, "net", None) or (leaf.increment if isinstance(leaf, StepDrift) else leaf.rate)
-        arguments = (now, one, now, args) if isinstance(leaf, StepDrift) else (now, one, args)
-        got = eqx.filter_eval_shape(f, *arguments)
+        f: Any = leaf.net if isinstance(leaf, Score) else leaf.increment if isinstance(leaf, StepDrift) else leaf.rate
+        arguments = (now, one, now) if isinstance(leaf, StepDrift) else (now, one)
+        got = eqx.filter_eval_shape(lambda args, a, f=f: f(*a, first_row(args)), args, arguments)
         if _struct(got) != _struct(one):
             raise ValueError(
                 f"`{leaf!r}` must return what it is given, one state of {_struct(one)}; it returned {_struct(got)}. "
-                "Its function sees one sample, without the leading sample axis."
+                f"Its function sees one sample, without the leading sample axis.{hint_of_missing_wrapper(args, count)}"
             )
     if isinstance(equation, SDE):
-        eqx.filter_eval_shape(equation.diffusion.like, now, one)
+        like = equation.diffusion.like
+        eqx.filter_eval_shape(lambda args, now, one: like(now, one, first_row(args)), args, now, one)
 
 
 def _struct(x: Any) -> str:

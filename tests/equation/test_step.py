@@ -173,7 +173,12 @@ def test_a_fixed_dt_holds_for_training_too():
     P = sx.Drift.from_step(step, reverse=sx.mirror, dt=0.1)
     s = sx.Score(sx.nn.MLP((2,), (4,), key=jax.random.key(0)), g)
     with pytest.raises(ValueError, match="only steps of 0.1"):
-        sx.fit(-P + 2 * s, jnp.zeros((4, 9, 2)), TS, key=jax.random.key(0), curriculum=[sx.Stage(updates=1)])
+        sx.fit(
+            -P + 2 * s,
+            sx.Trajectories(jnp.zeros((4, 9, 2)), TS),
+            key=jax.random.key(0),
+            curriculum=[sx.Stage(updates=1)],
+        )
 
 
 @pytest.mark.usefixtures("as_users_run")

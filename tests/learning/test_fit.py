@@ -1,6 +1,9 @@
 """Training: it finds the exact score, repeats bit for bit, reports, resumes, and stops where it must."""
 
+import functools
 import io
+import logging
+import re
 import sys
 
 import equinox as eqx
@@ -12,13 +15,15 @@ import pytest
 
 import smdpx as sx
 from smdpx.equation._drift import scores
+from smdpx.learning import _progress
+from smdpx.learning._fingerprint import digest
 from tests._problems import Slope, Stationary
 
 KEY = jax.random.key(0)
 process = Stationary(var=0.25, g=0.5)
 P, g = process.P, process.g
 TS = np.linspace(0, 1, 21)
-PATHS = process.paths(64, TS, jax.random.key(1))
+PATHS = sx.Trajectories(process.paths(64, TS, jax.random.key(1)), TS)
 SHORT = [sx.Stage(updates=30, batch=16, learning_rate=1e-2)]
 
 
@@ -27,7 +32,7 @@ def mlp():
 
 
 def fit(key=KEY, s=None, curriculum=SHORT, **how):
-    return sx.fit(-P + 2 * (mlp() if s is None else s), PATHS, TS, key=key, curriculum=curriculum, **how)
+    return sx.fit(-P + 2 * (mlp() if s is None else s), PATHS, key=key, curriculum=curriculum, **how)
 
 
 def weights(trained):
@@ -45,14 +50,16 @@ def weights(trained):
 def test_a_score_of_one_parameter_becomes_the_exact_score(loss, c):
     paths = process.paths(4000, TS, jax.random.key(1))
     curriculum = [sx.Stage(updates=1000, learning_rate=0.05)]
-    s = sx.fit(-P + c * process.s(0.2), paths, TS, key=KEY, loss=loss, curriculum=curriculum, average=0.99)
+    s = sx.fit(
+        -P + c * process.s(0.2), sx.Trajectories(paths, TS), key=KEY, loss=loss, curriculum=curriculum, average=0.99
+    )
     assert float(s.net.a) == pytest.approx(-1 / process.var, rel=0.05)
 
 
 def test_longer_windows_and_strides_learn_the_same_score():
     paths = process.paths(4000, TS, jax.random.key(1))
     curriculum = [sx.Stage(2, 400, 0.05), sx.Stage(4, 300, 0.02), sx.Stage(3, 300, 0.02, stride=2)]
-    s = sx.fit(-P + 2 * process.s(0.2), paths, TS, key=KEY, curriculum=curriculum, average=0.99)
+    s = sx.fit(-P + 2 * process.s(0.2), sx.Trajectories(paths, TS), key=KEY, curriculum=curriculum, average=0.99)
     assert float(s.net.a) == pytest.approx(-1 / process.var, rel=0.06)
 
 
@@ -60,7 +67,7 @@ def test_an_uneven_grid_learns_the_same_score():
     ts = TS**1.5
     paths = process.paths(4000, ts, jax.random.key(1))
     curriculum = [sx.Stage(updates=1000, learning_rate=0.05)]
-    s = sx.fit(-P + 2 * process.s(0.2), paths, ts, key=KEY, curriculum=curriculum, average=0.99)
+    s = sx.fit(-P + 2 * process.s(0.2), sx.Trajectories(paths, ts), key=KEY, curriculum=curriculum, average=0.99)
     assert float(s.net.a) == pytest.approx(-1 / process.var, rel=0.08)
 
 
@@ -68,7 +75,7 @@ def test_without_a_score_the_reverse_simulator_is_trained():
     decay = sx.Drift(lambda t, x, args: -x)
     paths = sx.simulate(decay, jnp.linspace(0.5, 2.0, 32), TS)
     R = sx.ReverseDrift(Slope(0.0))
-    R = sx.fit(R, paths, TS, key=KEY, curriculum=[sx.Stage(3, 400, 0.05, batch=32)], average=0.9)
+    R = sx.fit(R, paths, key=KEY, curriculum=[sx.Stage(3, 400, 0.05, batch=32)], average=0.9)
     # What undoes a step of 1 - dt is 1 / (1 - dt) = 1 + a dt.
     assert float(R.f.a) == pytest.approx((1 / (1 - 0.05) - 1) / 0.05, rel=0.01)
 
@@ -81,20 +88,20 @@ def test_the_loss_goes_down():
 
 def test_only_the_score_is_trained():
     rate = Slope(-0.5)
-    s = sx.fit(-sx.Drift(rate) + 2 * mlp(), PATHS, TS, key=KEY, curriculum=SHORT)
+    s = sx.fit(-sx.Drift(rate) + 2 * mlp(), PATHS, key=KEY, curriculum=SHORT)
     assert isinstance(s, sx.Score)
     assert s.g is g or float(s.g.g) == float(g.g)
     assert float(rate.a) == -0.5
 
 
 def test_states_may_be_trees():
-    paths = {"u": PATHS, "v": jnp.stack([PATHS, PATHS], -1)}
+    paths = sx.Trajectories({"u": PATHS.x, "v": jnp.stack([PATHS.x, PATHS.x], -1)}, TS)
     P = sx.Drift(lambda t, x, args: jax.tree.map(lambda y: -0.5 * y, x))
     net = Slope(-1.0)
     s = sx.Score(lambda t, x, args: jax.tree.map(lambda y: net.a * y, x), g)
     with pytest.raises(TypeError, match="nothing to train"):
-        sx.fit(-P + 2 * s, paths, TS, key=KEY, curriculum=SHORT)  # a closure hides its weights
-    s = sx.fit(-P + 2 * sx.Score(TreeSlope(-1.0), g), paths, TS, key=KEY, curriculum=SHORT, average=0.5)
+        sx.fit(-P + 2 * s, paths, key=KEY, curriculum=SHORT)  # a closure hides its weights
+    s = sx.fit(-P + 2 * sx.Score(TreeSlope(-1.0), g), paths, key=KEY, curriculum=SHORT, average=0.5)
     assert float(s.net.a) != -1.0
 
 
@@ -196,9 +203,9 @@ def test_one_update_is_enough():
 
 def test_the_wrong_coefficient_for_the_loss_is_a_warning_that_says_the_right_one():
     with pytest.warns(UserWarning, match=r"`WindowLoss`.*coefficient 2.*off by 2/1.*Train `-P \+ 2\*s`"):
-        sx.fit(-P + mlp(), PATHS, TS, key=KEY, curriculum=SHORT)
+        sx.fit(-P + mlp(), PATHS, key=KEY, curriculum=SHORT)
     with pytest.warns(UserWarning, match=r"`TwoWayLoss`.*coefficient 1.*off by 1/2.*Train `-P \+ 1\*s`"):
-        sx.fit(-P + 2 * mlp(), PATHS, TS, key=KEY, curriculum=SHORT, loss=sx.TwoWayLoss())
+        sx.fit(-P + 2 * mlp(), PATHS, key=KEY, curriculum=SHORT, loss=sx.TwoWayLoss())
 
 
 # Reports
@@ -220,9 +227,35 @@ def test_the_last_report_holds_what_is_returned():
     np.testing.assert_array_equal(weights(reports[-1].trained), weights(trained))
 
 
-def test_it_is_silent_without_a_terminal(capfd):
-    fit(callback=lambda p: {"metric": 1.0})
+def test_without_a_terminal_lines_say_how_far_it_is(capfd, monkeypatch):
+    monkeypatch.setattr(_progress, "EVERY", 0.0)
+    fit(callback=lambda p: {"metric": 1.25}, curriculum=[sx.Stage(updates=30, batch=17)])
+    lines = capfd.readouterr().err.splitlines()
+    assert any("compiling" in line for line in lines)
+    last = r"fit: 30 of 30 updates, window 2, loss [\d.]+, .* updates/s, metric 1.25, \d+ s, 0 s left"
+    assert re.fullmatch(last, lines[-1])
+
+
+def test_a_short_training_says_nothing_and_the_logger_is_silenced_as_any(capfd, monkeypatch):
+    monkeypatch.setattr(_progress, "EVERY", 1000.0)
+    fit()
+    monkeypatch.setattr(_progress, "EVERY", 0.0)
+    logging.getLogger("smdpx").setLevel("WARNING")
+    try:
+        fit()
+    finally:
+        logging.getLogger("smdpx").setLevel("INFO")
     assert capfd.readouterr() == ("", "")
+
+
+def test_under_a_transformation_something_moves_too(capfd, monkeypatch):
+    monkeypatch.setattr(_progress, "EVERY", 0.0)
+    keys = jax.random.split(KEY, 2)
+    jax.block_until_ready(jax.jit(jax.vmap(lambda key: eqx.filter(fit(key=key), eqx.is_array)))(keys))
+    jax.effects_barrier()
+    lines = capfd.readouterr().err.splitlines()
+    assert any("0 of 30 updates, window 2, compiling" in line for line in lines)
+    assert sum("fit: 12 of 30 updates, window 2" in line for line in lines) >= 1
 
 
 def test_on_a_terminal_it_shows_loss_and_metrics(monkeypatch):
@@ -235,7 +268,7 @@ def test_on_a_terminal_it_shows_loss_and_metrics(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     fit(callback=lambda p: {"metric": 1.25})
     shown = sys.stderr.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
-    for word in ["30.0/30.0", "loss=", "window=2", "metric=1.25", "update/s"]:
+    for word in ["30.0/30.0", "loss ", "window 2", "metric 1.25", "updates/s"]:
         assert word in shown
 
 
@@ -271,10 +304,77 @@ def test_a_finished_training_is_not_repeated(tmp_path):
     np.testing.assert_array_equal(weights(done), weights(again))
 
 
-def test_a_checkpoint_of_another_network_is_an_error(tmp_path):
+OTHERS = {
+    "key": {"key": jax.random.key(7)},
+    "curriculum": {"curriculum": [*SHORT, sx.Stage(3, 20, batch=16)]},
+    "loss": {"loss": sx.WindowLoss(weights=lambda j: 1 / j)},
+    "optimizer": {"optimizer": optax.sgd},
+    "average": {"average": 0.5},
+    "equation": {"s": sx.Score(sx.nn.MLP(widths=(5,), key=KEY), g)},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_checkpoint_of_another_training_is_an_error_that_names_what_differs(tmp_path, what):
     fit(checkpoint=tmp_path / "state.eqx")
-    with pytest.raises(ValueError, match="another network or optimiser"):
-        fit(s=sx.Score(sx.nn.MLP(widths=(5,), key=KEY), g), checkpoint=tmp_path / "state.eqx")
+    with pytest.raises(ValueError, match=rf"by a training with another {what}\. .*delete the file"):
+        fit(checkpoint=tmp_path / "state.eqx", **OTHERS[what])
+
+
+def test_a_checkpoint_of_other_data_is_an_error_too(tmp_path):
+    fit(checkpoint=tmp_path / "state.eqx")
+    with pytest.raises(ValueError, match="another data"):
+        sx.fit(-P + 2 * mlp(), PATHS[1:], key=KEY, curriculum=SHORT, checkpoint=tmp_path / "state.eqx")
+
+
+def test_a_shorter_curriculum_does_not_return_what_a_longer_one_began(tmp_path):
+    fit(curriculum=[*SHORT, sx.Stage(3, 20, batch=16)], checkpoint=tmp_path / "state.eqx")
+    with pytest.raises(ValueError, match="another curriculum"):
+        fit(checkpoint=tmp_path / "state.eqx")
+
+
+def test_functions_are_told_apart_by_their_code_and_what_they_close_over():
+    def power(k):
+        return lambda j: j**k
+
+    assert digest(power(2)) == digest(power(2)) != digest(power(3))
+    assert digest(lambda j: j + 1) != digest(lambda j: j + 2)
+    assert digest(jax.jit(power(2))) != digest(jax.jit(power(3)))
+    assert digest(functools.partial(pow, exp=2)) != digest(functools.partial(pow, exp=3))
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path):
+    (tmp_path / "state.eqx").write_bytes(b"\x93NUMPY")
+    with pytest.raises(ValueError, match="no checkpoint of `fit`"):
+        fit(checkpoint=tmp_path / "state.eqx")
+
+
+# Compilation
+
+
+def compilations(caplog, f):
+    caplog.clear()
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        f()
+    return [record.getMessage() for record in caplog.records if "Finished XLA compilation" in record.getMessage()]
+
+
+def test_a_second_training_of_the_same_shapes_compiles_nothing(caplog):
+    stages = [sx.Stage(updates=7, batch=16, learning_rate=1e-2)]
+    assert compilations(caplog, lambda: fit(average=0.7, curriculum=stages))
+    faster = [sx.Stage(updates=7, batch=16, learning_rate=3e-2)]
+    assert not compilations(caplog, lambda: fit(average=0.7, key=jax.random.key(5), curriculum=faster))
+
+
+def test_learning_rates_may_be_traced():
+    def train(rate):
+        trained = fit(curriculum=[sx.Stage(updates=20, batch=16, learning_rate=rate)])
+        return eqx.filter(trained, eqx.is_array)
+
+    many = jax.vmap(train)(jnp.array([1e-3, 1e-2]))
+    for i, rate in enumerate([1e-3, 1e-2]):
+        one = jax.tree.map(lambda leaf, i=i: leaf[i], many)
+        np.testing.assert_allclose(weights(one), weights(train(rate)), rtol=1e-4, atol=1e-6)
 
 
 # Divergence

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
@@ -45,7 +46,7 @@ def test_complex_weights_descend_in_both_parts():
     paths = process.paths(8000, TS, KEY).reshape(4000, 2, 21).swapaxes(1, 2)
     s = sx.Score(Rotation(jnp.array(-1 + 3j)), g)
     stages = [sx.Stage(updates=400, learning_rate=0.05)]
-    s = sx.fit(-P + 2 * s, paths, TS, key=KEY, curriculum=stages, average=0.98)
+    s = sx.fit(-P + 2 * s, sx.Trajectories(paths, TS), key=KEY, curriculum=stages, average=0.98)
     assert s.net.w.dtype == jnp.complex64
     assert complex(s.net.w) == pytest.approx(-1 / process.var, abs=0.2)
 
@@ -53,29 +54,36 @@ def test_complex_weights_descend_in_both_parts():
 # The range of trained steps
 
 
-def fresh(jitter):
-    return sx.FreshPaths(P + g, jnp.ones(4), jitter=jitter)
+def grid(count, ts: Any = TS):
+    return sx.Trajectories(jnp.ones((4, count)), ts)
+
+
+def fresh(jitter, ts: Any = TS):
+    return sx.FreshPaths(P + g, jnp.ones(4), ts, jitter=jitter)
 
 
 @pytest.mark.parametrize(
-    ("paths", "ts", "strides", "steps"),
+    ("paths", "strides", "steps"),
     [
-        (jnp.ones((4, 21)), TS, [1], (0.05, 0.05)),
-        (jnp.ones((4, 4)), [0.0, 0.1, 0.4, 1.0], [1], (0.1, 0.6)),
-        (jnp.ones((4, 21)), TS, [3, 1], (0.05, 0.15)),
-        (fresh(jitter=False), TS, [1], (0.05, 0.05)),
-        (fresh(jitter=True), TS, [1], (0.0, 0.1)),
-        (fresh(jitter=True), TS, [3], (0.1, 0.2)),
-        (fresh(jitter=True), [0.0, 1.0], [1], (1.0, 1.0)),
+        (grid(21), [1], (0.05, 0.05)),
+        (grid(4, [0.0, 0.1, 0.4, 1.0]), [1], (0.1, 0.6)),
+        (grid(21), [3, 1], (0.05, 0.15)),
+        (grid(3, np.array([[0.0, 0.1, 0.4], [0.0, 0.2, 0.4], [0.0, 0.5, 1.0], [0.0, 0.1, 0.2]])), [1], (0.1, 0.5)),
+        (fresh(jitter=False), [1], (0.05, 0.05)),
+        (fresh(jitter=True), [1], (0.0, 0.1)),
+        (fresh(jitter=True), [3], (0.1, 0.2)),
+        (fresh(jitter=True, ts=[0.0, 1.0]), [1], (1.0, 1.0)),
     ],
-    ids=["grid", "uneven", "strides", "fresh", "jitter", "jittered stride", "nothing to jitter"],
+    ids=["grid", "uneven", "strides", "own times", "fresh", "jitter", "jittered stride", "nothing to jitter"],
 )
-def test_the_steps_that_a_training_unrolls(paths, ts, strides, steps):
-    assert _trained_steps(paths, np.array(ts), [sx.Stage(stride=stride) for stride in strides]) == pytest.approx(steps)
+def test_the_steps_that_a_training_unrolls(paths, strides, steps):
+    assert _trained_steps(paths, strides) == pytest.approx(steps)
 
 
 def test_a_score_that_was_fitted_knows_its_steps():
-    s = sx.fit(-P + 2 * sx.Score(Slope(-4.0), g), jnp.ones((4, 3)), [0.0, 0.1, 0.4], key=KEY, curriculum=ONCE)
+    s = sx.fit(
+        -P + 2 * sx.Score(Slope(-4.0), g), sx.Trajectories(jnp.ones((4, 3)), [0.0, 0.1, 0.4]), key=KEY, curriculum=ONCE
+    )
     assert s.steps == pytest.approx((0.1, 0.3))
     with pytest.warns(UserWarning, match="was trained on steps of 0.1 to 0.3, and `ts` has steps of 0.4 to 0.4"):
         sx.solve(-P + s, X, [0.4, 0.0])
@@ -118,12 +126,12 @@ def test_steps_that_adapt_are_not_compared():
 
 
 def test_known_data_may_be_trained_on_under_jit():
-    s, paths = sx.Score(Slope(-4.0), g), process.paths(8, TS, KEY)
-    inside = jax.jit(lambda key: sx.fit(-P + 2 * s, paths, TS, key=key, curriculum=ONCE, average=0.0).net.a)(KEY)
+    s, x = sx.Score(Slope(-4.0), g), process.paths(8, TS, KEY)
+    paths, broken = sx.Trajectories(x, TS), sx.Trajectories(x.at[1, 2].set(jnp.nan), TS)
+    inside = jax.jit(lambda key: sx.fit(-P + 2 * s, paths, key=key, curriculum=ONCE, average=0.0).net.a)(KEY)
     assert float(inside) == -4.0  # the weights whose loss was seen
-    paths = paths.at[1, 2].set(jnp.nan)
     with pytest.raises(ValueError, match="`paths` is not finite: trajectory 1 at time index 2"):
-        jax.jit(lambda key: sx.fit(-P + 2 * s, paths, TS, key=key, curriculum=ONCE).net.a)(KEY)
+        jax.jit(lambda key: sx.fit(-P + 2 * s, broken, key=key, curriculum=ONCE).net.a)(KEY)
 
 
 # Several devices: on one machine, in a process of its own, since the number of devices is fixed at the start
@@ -142,8 +150,8 @@ ts, stages = np.linspace(0, 1, 6), [sx.Stage(window=4, updates=3, batch=16, lear
 
 def program(sharding):
     def train(x, key):
-        paths = sx.FreshPaths(P + g, x[:, 0], windows=2) if sys.argv[1] == "fresh" else x
-        trained = sx.fit(-P + 2 * s, paths, ts, key=key, curriculum=stages, average=0.5, sharding=sharding)
+        paths = sx.FreshPaths(P + g, x[:, 0], ts, windows=2) if sys.argv[1] == "fresh" else sx.Trajectories(x, ts)
+        trained = sx.fit(-P + 2 * s, paths, key=key, curriculum=stages, average=0.5, sharding=sharding)
         return eqx.filter(trained.net, eqx.is_inexact_array)
 
     return jax.jit(train).lower(data, jax.random.key(2)).compile()
@@ -170,7 +178,7 @@ print(json.dumps({
     "kind": sys.argv[1],
     "posterior": [posterior(None), posterior(8)],
     "update": [line for line in sums if "jit(train)/while/body" in line],
-    "a step": [line for line in sums if "while/body" in line.partition("while/body")[2]],
+    "a step": [line for line in sums if line.count("while/body") > 2],
     "samples": sorted({int(n) for n in re.findall(r"f32\\[(\\d+),6,2\\]", four.as_text())} - {32}),
 }))
 """
@@ -196,7 +204,8 @@ def test_on_four_devices_the_weights_are_those_of_one_to_rounding(on_four_device
 
 
 def test_an_update_sums_gradients_over_devices_once_whatever_its_window(on_four_devices):
-    # One all-reduce of the loss and all the gradients, in the loop over updates and in no loop over steps.
+    # One all-reduce of the loss and all the gradients, in the loop over updates (in pieces, so it is the second) and in
+    # no loop over steps.
     assert len(on_four_devices["update"]) == 1
     assert not on_four_devices["a step"]
 
@@ -240,4 +249,4 @@ def on(devices, axis_type=AxisType.Auto, *, spec=("batch",)):
 def test_what_cannot_be_sharded_is_an_error_before_training(how, error, message):
     equation = -P + (1 if "TwoWay" in str(how) else 2) * sx.Score(Slope(-4.0), g)
     with pytest.raises(error, match=message):
-        sx.fit(equation, jnp.ones((4, 21)), TS, key=KEY, curriculum=ONCE, **how)
+        sx.fit(equation, sx.Trajectories(jnp.ones((4, 21)), TS), key=KEY, curriculum=ONCE, **how)

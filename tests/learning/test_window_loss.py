@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import smdpx as sx
-from smdpx.learning._windows import draw
 from tests._problems import OU, Slope, Stationary, double_precision
 
 KEY = jax.random.key(0)
@@ -143,7 +142,7 @@ def test_trees_and_components_add_up():
 def test_perfect_windows_of_a_deterministic_process_cost_nothing():
     ts = jnp.linspace(0.0, 1.0, 11)
     paths = sx.simulate(P, jnp.linspace(-1.0, 1.0, 8), ts)
-    w = draw(paths, ts, 0.1, size=4, stride=1, batch=64, key=KEY)
+    w, _ = paths.source([1]).draw(size=4, stride=1, batch=64, key=KEY)
     assert float(sx.WindowLoss()(P, w, KEY, None)) < 1e-10
 
 
@@ -154,7 +153,7 @@ def test_perfect_windows_of_a_deterministic_process_cost_nothing():
 def test_windows_are_pieces_of_trajectories(size, stride):
     ts = jnp.linspace(0.0, 2.0, 11)
     paths = jnp.arange(4.0)[:, None] * 100 + jnp.arange(11.0)[None]
-    w = draw(paths, ts, 0.2, size=size, stride=stride, batch=500, key=KEY)
+    w, _ = sx.Trajectories(paths, ts).source([stride]).draw(size=size, stride=stride, batch=500, key=KEY)
     index = w.x % 100
     np.testing.assert_array_equal(jnp.diff(index, axis=1), stride)
     np.testing.assert_allclose(w.t, 0.2 * index, rtol=1e-5)
@@ -170,11 +169,11 @@ def test_windows_are_pieces_of_trajectories(size, stride):
 
 def loss_of_multiples(loss, equation, process, ts, size, key=KEY):
     """The loss at .5, 1 and 1.5 times the exact score, per batch: (3, batches)."""
-    paths = process(20000, ts)
+    source = sx.Trajectories(process(20000, ts), ts).source([1])
     keys = jax.random.split(key, 40)
 
     def one(factor, key):
-        w = draw(paths, jnp.asarray(ts), float(ts[1] - ts[0]), size=size, stride=1, batch=4000, key=key)
+        w, _ = source.draw(size=size, stride=1, batch=4000, key=key)
         return loss(equation(factor), w, key, None)
 
     return jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))(jnp.array([0.5, 1.0, 1.5]), keys)
@@ -189,7 +188,7 @@ def ou_score(factor):
 
 
 def ou_paths(n, ts):
-    return sx.simulate(ou.P + ou.g, ou.start(n, KEY), ts, key=jax.random.key(1))
+    return sx.simulate(ou.P + ou.g, ou.start(n, KEY), ts, key=jax.random.key(1)).x
 
 
 @pytest.mark.parametrize(

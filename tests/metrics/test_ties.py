@@ -69,4 +69,4 @@ def test_weights_in_a_closure_are_named():
     s = sx.Score(lambda t, x, args: weights[0] * x, sx.Diffusion(0.1))
     P = sx.Drift(lambda t, x, args: -x)
     with pytest.raises(TypeError, match="closes over.*eqx.Module"):
-        sx.fit(-P + 2 * s, jnp.zeros((4, 3)), np.linspace(0, 1, 3), key=KEY)
+        sx.fit(-P + 2 * s, sx.Trajectories(jnp.zeros((4, 3)), np.linspace(0, 1, 3)), key=KEY)

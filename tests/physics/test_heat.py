@@ -147,7 +147,7 @@ SCORE = sx.Score(Slope(-1.0), sx.Diffusion(0.1))
         lambda x: sx.solve(sx.Drift(HEAT), x[None], [0.0, 0.1]),
         lambda x: sx.solve(sx.Drift(HEAT), x[None], [0.0, 0.1], solver=sx.ExponentialEuler()),
         lambda x: sx.solve(sx.Drift.from_step(HEAT.step), x[None], [0.0, 0.1]),
-        lambda x: sx.fit(-sx.Drift(HEAT) + 2 * SCORE, jnp.stack([x, x])[None], [0.0, 0.1], key=KEY),
+        lambda x: sx.fit(-sx.Drift(HEAT) + 2 * SCORE, sx.Trajectories(jnp.stack([x, x])[None], [0.0, 0.1]), key=KEY),
     ],
     ids=["rate", "step", "solve", "exponential", "solve a step", "fit"],
 )

@@ -215,11 +215,11 @@ def test_simulate_without_noise_is_eulers_loop():
     for t, dt in zip(TS, [*jnp.diff(TS), 0.0], strict=True):
         expected.append(x)
         x = x + dt * (-x + 0.1 * t)
-    np.testing.assert_allclose(sx.simulate(P, expected[0], TS), jnp.stack(expected, 1), rtol=1e-5)
+    np.testing.assert_allclose(sx.simulate(P, expected[0], TS).x, jnp.stack(expected, 1), rtol=1e-5)
 
 
 def test_the_increments_of_simulate_are_drift_plus_noise():
-    x = sx.simulate(P + g, jnp.ones(4000), TS, key=KEY)
+    x = sx.simulate(P + g, jnp.ones(4000), TS, key=KEY).x
     noise = jnp.diff(x, axis=1) - 0.2 * (-x[:, :-1] + 0.1 * TS[None, :-1])
     np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=4 * 0.3 * (0.2 / 4000) ** 0.5)
     np.testing.assert_allclose(noise.std(axis=0), 0.3 * 0.2**0.5, rtol=0.05)
@@ -227,6 +227,6 @@ def test_the_increments_of_simulate_are_drift_plus_noise():
 
 def test_simulate_takes_its_noise_by_components_and_in_time():
     still = sx.Drift(lambda t, x, args: 0 * x)
-    x = sx.simulate(still + sx.Diffusion(lambda t: jnp.array([t, 1.0])), jnp.zeros((4000, 2)), TS, key=KEY)
+    x = sx.simulate(still + sx.Diffusion(lambda t: jnp.array([t, 1.0])), jnp.zeros((4000, 2)), TS, key=KEY).x
     np.testing.assert_allclose(jnp.diff(x, axis=1)[..., 0].std(axis=0), TS[:-1] * 0.2**0.5, rtol=0.05, atol=1e-6)
     np.testing.assert_allclose(jnp.diff(x, axis=1)[..., 1].std(axis=0), 0.2**0.5, rtol=0.05)

@@ -73,7 +73,7 @@ def test_a_training_can_be_swept():
         P = sx.Drift(lambda t, x, args: -rate * x)
         paths = sx.simulate(P + g, x0, TS, key=jax.random.key(0))
         stages = [sx.Stage(updates=3, batch=4)]
-        s = sx.fit(-P + 2 * sx.Score(net, g), paths, TS, key=jax.random.key(2), curriculum=stages)
+        s = sx.fit(-P + 2 * sx.Score(net, g), paths, key=jax.random.key(2), curriculum=stages)
         return s.net.weights[0]
 
     swept = sx.sweep(weights, rate=[0.1, 0.9, 0.1])

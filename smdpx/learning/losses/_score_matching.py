@@ -18,6 +18,7 @@ from ..._types import Args, Key, State
 from ...equation._algebra import SDE, AbstractDrift
 from ...equation._drift import scores
 from ...solving._divergence import exact_divergence, sliced_divergence
+from ...solving._terms import over_samples
 from .._windows import Windows
 from ._abstract import AbstractLoss
 
@@ -63,18 +64,22 @@ def _score_matching(equation: Any, windows: Windows, weight: Any, args: Args, di
     if len(terms) != 1:
         raise TypeError(f"Score matching trains one score; `{equation}` has {len(terms)}.")
     net = terms[0][1].net
-    x = jtu.tree_map(lambda leaf: leaf[:, 1:].reshape((-1, *leaf.shape[2:])), windows.x)
-    t = windows.t[:, 1:].reshape(-1)
-    keys = None if key is None else jr.split(key, t.shape[0])
+    batch, size = windows.t[:, 1:].shape
+    keys = None if key is None else jr.split(key, (batch, size))
 
-    def loss(t: Array, x: State, key: Any) -> Array:
+    def loss(t: Array, x: State, key: Any, args: Args) -> Array:
         flat, unravel = ravel_pytree(x)
         f = lambda y: ravel_pytree(net(t, unravel(y), args))[0]  # noqa: E731
         div, s = divergence(f, flat, key)
         value = div + 0.5 * jnp.sum(s**2)
         return value if weight is None else weight(t) * value
 
-    return jnp.mean(jax.vmap(loss, in_axes=(0, 0, None if keys is None else 0))(t, x, keys))
+    def of_window(t: Array, x: State, keys: Any, args: Args) -> Array:
+        return jax.vmap(lambda t, x, key: loss(t, x, key, args))(t, x, keys)
+
+    return jnp.mean(
+        over_samples(of_window, args, windows.t[:, 1:], jtu.tree_map(lambda leaf: leaf[:, 1:], windows.x), keys)
+    )
 
 
 def _exact_divergence(f: Callable[[Array], Array], x: Array, key: Any) -> tuple[Array, Array]:

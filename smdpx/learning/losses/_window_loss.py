@@ -21,7 +21,7 @@ from ..._types import Args, Key
 from ...equation._algebra import SDE, AbstractDrift
 from ...equation._drift import scores
 from ...solving._solve import unroll
-from ...solving._terms import sign_of
+from ...solving._terms import over_samples, sign_of
 from .._windows import Windows, first, last
 from ._abstract import AbstractLoss
 
@@ -61,7 +61,7 @@ class WindowLoss(AbstractLoss):
             jnp.sum(jnp.square(a - jnp.moveaxis(b, 1, 0)), axis=tuple(range(2, a.ndim)))
             for a, b in zip(jtu.tree_leaves(x), jtu.tree_leaves(target), strict=True)
         ]
-        error = sum(squares[1:], squares[0]) / _noise_unit(equation, windows)
+        error = sum(squares[1:], squares[0]) / _noise_unit(equation, windows, args)
         if self.weights is not None:
             weights = jax.vmap(self.weights)(jnp.arange(1, error.shape[0] + 1, dtype=error.dtype))
             error = error * jnp.asarray(weights, error.dtype)[:, None]
@@ -90,7 +90,7 @@ class TwoWayLoss(AbstractLoss):
         return 0.5 * (self.window(equation, windows, back, args) + self.window(other, windows, forth, args))
 
 
-def _noise_unit(equation: AbstractDrift | SDE, windows: Windows) -> float | Array:
+def _noise_unit(equation: AbstractDrift | SDE, windows: Windows, args: Args) -> float | Array:
     """Σ_components g²Δt, the mean over each window's steps, (1, batch); the number of components without a score."""
     terms = scores(equation)
     leaves = jtu.tree_leaves(windows.x)
@@ -99,10 +99,11 @@ def _noise_unit(equation: AbstractDrift | SDE, windows: Windows) -> float | Arra
     g = terms[0][1].g
     one = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape[2:], leaf.dtype), windows.x)
 
-    def power(t: Array) -> Array:
-        return jnp.sum(jnp.square(ravel_pytree(g.like(t, one))[0]))
+    def power(t: Array, args: Args) -> Array:
+        return jnp.sum(jnp.square(ravel_pytree(g.like(t, one, args))[0]))
 
     if windows.step is not None and not callable(g.g):
-        return power(windows.t[0, 0]) * windows.step
+        return power(windows.t[0, 0], None) * windows.step
     # The later time of each step: where the score is evaluated backwards.
-    return jnp.mean(jax.vmap(jax.vmap(power))(windows.t[:, 1:]) * windows.durations(), axis=1)[None]
+    powers = over_samples(lambda t, args: jax.vmap(lambda t: power(t, args))(t), args, windows.t[:, 1:])
+    return jnp.mean(powers * windows.durations(), axis=1)[None]

@@ -1,0 +1,156 @@
+"""Trajectories that are simulated anew for every update: fresh starts, noise and times."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._types import Args, Key, State
+from ..equation._algebra import SDE, AbstractDrift, Forward
+from ..equation._conditions import check_conditions, map_rows
+from ..solving import _validate as validate
+from ..solving._march import Table
+from ..solving._solve import unroll
+from ._sharding import share_out
+from ._trajectories import AbstractPaths
+from ._windows import Windows, check_window
+
+__all__ = ["FreshPaths"]
+
+
+class FreshPaths(AbstractPaths):
+    """Trajectories that are simulated anew for every update of `fit`: fresh starts, noise and times.
+
+    Each update draws starts from `x0`, solves the process along `ts`, and cuts windows from the trajectories. With
+    `jitter` each trajectory has inner times of its own, t'_m uniform between the middles of the intervals
+    around t_m (arXiv:2301.10250, §4.2: U(t_m - Δt/2, t_m + Δt/2)), so that the score is trained for all
+    steps up to 2Δt and all times, not for one grid.
+
+    Args:
+        process: the forward process, `P + g` (or `P` alone).
+        x0: starts to draw from, arrays of shape (starts, ...).
+        ts: the increasing times of a trajectory, (times,).
+        args: handed to drifts, networks and noise. A `PerSample` has a row for each start, and is drawn with it.
+        jitter: whether the inner times are random.
+        windows: windows cut from each trajectory; the batch is a multiple of it. More are cheaper, and depend
+            on each other.
+        solver: a diffrax solver at fixed steps. Default: `diffrax.Euler()`.
+
+    Raises:
+        TypeError: process is not a forward equation.
+        ValueError: fewer than one window a trajectory, times that do not increase, or conditions with another number of
+            rows than there are starts.
+
+    >>> import jax, jax.numpy as jnp, smdpx as sx
+    >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
+    >>> s = sx.Score(sx.nn.MLP(key=jax.random.key(1)), g)
+    >>> paths = sx.FreshPaths(P + g, jnp.ones(32), jnp.linspace(0.0, 1.0, 11))
+    >>> s = sx.fit(-P + 2 * s, paths, key=jax.random.key(2), curriculum=[sx.Stage(updates=5)])
+    """
+
+    process: Any
+    x0: State
+    ts: Any = eqx.field(converter=lambda ts: ts if isinstance(ts, jax.Array) else np.asarray(ts, np.float64))
+    args: Args = None
+    jitter: bool = eqx.field(static=True, default=True, kw_only=True)
+    windows: int = eqx.field(static=True, default=1, kw_only=True)
+    solver: dfx.AbstractSolver = eqx.field(default=dfx.Euler(), kw_only=True)
+
+    def __check_init__(self) -> None:
+        if getattr(self.process, "direction", None) is not Forward:
+            raise TypeError(f"`FreshPaths` simulates a forward process such as `P + g`; got `{self.process}`.")
+        if self.windows < 1:
+            raise ValueError(f"`FreshPaths` needs at least one window a trajectory; got {self.windows}.")
+        validate.check_times(self.ts)
+        validate.check_states(self.x0, "FreshPaths(x0=...)")
+        check_conditions(self.args, jtu.tree_leaves(self.x0)[0].shape[0], "starts")
+
+    def check(self, equation: AbstractDrift | SDE, stages: Sequence[Any]) -> None:
+        """Raise where the process cannot be simulated, or an equation or a stage asks for what it does not have."""
+        validate.check_finite_states(self.x0, "FreshPaths(x0=...)")
+        validate.check_drifts(self.process, self.x0, self.args)
+        validate.check_solver(self.process, self.solver, None)
+        for drift in (self.process, equation):
+            if self.jitter:
+                validate.check_free_steps(drift)
+        if not self.jitter:
+            validate.check_step_grid(self.process, self.ts)
+        for stage in stages:
+            check_window(stage.window, stage.stride, len(self.ts))
+            validate.check_step_grid(equation, self.ts[:: stage.stride])
+            if stage.batch % self.windows:
+                raise ValueError(
+                    f"`FreshPaths` cuts {self.windows} windows from each trajectory, and a stage's batch of "
+                    f"{stage.batch} is no multiple of it."
+                )
+        validate.check_resolution(self.ts, self.x0)
+
+    def samples(self) -> tuple[State, Args]:
+        """The starts, and their `args`."""
+        return self.x0, self.args
+
+    def steps(self, stride: int) -> tuple[float, float]:
+        """The shortest and the longest time between states that are `stride` apart."""
+        earliest, latest = self.bounds()
+        return float((earliest[stride:] - latest[:-stride]).min()), float((latest[stride:] - earliest[:-stride]).max())
+
+    def source(self, strides: Sequence[int]) -> "FreshPaths":
+        """Itself, with its times in the states' precision."""
+        dtype = jnp.result_type(*jtu.tree_leaves(self.x0))
+        x0 = jtu.tree_map(jnp.asarray, self.x0)
+        return eqx.tree_at(lambda paths: (paths.x0, paths.ts), self, (x0, jnp.asarray(self.ts, dtype)))
+
+    def draw(
+        self, *, size: int, stride: int, batch: int, key: Key, sharding: jax.sharding.NamedSharding | None = None
+    ) -> tuple[Windows, Args]:
+        """A batch of windows, and the `args` with each window's own conditions; as `Source.draw`."""
+        key_path, key_start = jr.split(key)
+        starts = len(self.ts) - (size - 1) * stride
+        index = jr.randint(key_start, (batch, 1), 0, starts) + stride * jnp.arange(size)[None]
+        x, t, args = self.simulate(batch // self.windows, key_path, sharding)
+        # Each trajectory's windows lie together, on the device that has simulated it.
+        index = index.reshape(self.windows, -1, size).swapaxes(0, 1)
+        cut = lambda leaf: jax.vmap(lambda path, i: path[i])(leaf, index).reshape(batch, size, *leaf.shape[2:])  # noqa: E731
+        windows = Windows(jtu.tree_map(cut, x), cut(t), None)
+        repeated = map_rows(lambda leaf: share_out(jnp.repeat(leaf, self.windows, axis=0), sharding), args)
+        return share_out(windows, sharding), repeated
+
+    def simulate(
+        self, count: int, key: Key, sharding: jax.sharding.NamedSharding | None = None
+    ) -> tuple[State, Array, Args]:
+        """Trajectories (count, times, ...), their times (count, times), and their conditions."""
+        key_start, key_times, key_noise = jr.split(key, 3)
+        start = jr.randint(key_start, (count,), 0, jtu.tree_leaves(self.x0)[0].shape[0])
+        x0 = share_out(jtu.tree_map(lambda leaf: leaf[start], self.x0), sharding)
+        args = map_rows(lambda leaf: share_out(leaf[start], sharding), self.args)
+        times = self._times(count, key_times)
+        noise = key_noise if isinstance(self.process, SDE) else None
+        table = Table(times[:, :-1].T, jnp.diff(times, axis=1).T)
+        x = unroll(self.process, x0, table, noise, args, self.solver, None)
+        together = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
+        return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), together), times, args
+
+    def bounds(self) -> tuple[Float[Any, " times"], Float[Any, " times"]]:
+        """The earliest and the latest that each of a trajectory's times can be."""
+        ts = self.ts
+        if not self.jitter:
+            return ts, ts
+        middles = (ts[1:] + ts[:-1]) / 2
+        earliest, latest = ([ts[:1], inner, ts[-1:]] for inner in (middles[:-1], middles[1:]))
+        joined = np.concatenate if isinstance(ts, np.ndarray) else jnp.concatenate
+        return joined(earliest), joined(latest)
+
+    def _times(self, count: int, key: Key) -> Array:
+        ts = jnp.asarray(self.ts)
+        if not self.jitter:
+            return jnp.broadcast_to(ts, (count, len(ts)))
+        earliest, latest = (jnp.asarray(bound) for bound in self.bounds())
+        fractions = jnp.pad(jr.uniform(key, (count, len(ts) - 2), ts.dtype), ((0, 0), (1, 1)))  # none at the ends
+        return earliest[None] + (latest - earliest)[None] * fractions

@@ -1,0 +1,159 @@
+"""How a training is run: on the host, which reports, calls back and writes checkpoints, or as one traced program."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+
+from .._types import Key
+from ._checkpoint import Checkpoint
+from ._progress import Progress, showing, telling_from_inside
+from ._sharding import on_every_device
+from ._training import Stage, Training, TrainingState, advance
+
+__all__ = ["FitDiverged", "Job", "run_on_host", "run_traced"]
+
+
+class FitDiverged(RuntimeError):
+    """A loss that is not finite.
+
+    Attributes:
+        update: the update at which it came, counted from 0 over the whole curriculum.
+        window: the window size of its stage.
+        loss: the last finite loss; NaN where the first update of a stage has none.
+        trained: the averaged model of the updates whose loss was finite.
+    """
+
+    def __init__(self, update: int, window: int, loss: float, trained: Any):
+        super().__init__(
+            f"The loss is not finite at update {update} (window {window}); the last finite loss was {loss:.6g}. "
+            "Lower the learning rate, shorten the window, or clip the gradient: `optimizer=lambda lr: optax.chain("
+            "optax.clip_by_global_norm(1.0), optax.adam(lr))`. The last finite model is this error's `trained`."
+        )
+        self.update, self.window, self.loss, self.trained = update, window, loss, trained
+
+
+class Job(eqx.Module):
+    """A training and all that it needs: the curriculum, the data, and the key.
+
+    Attributes:
+        training: what stays the same from update to update.
+        curriculum: the stages.
+        source: what windows are drawn from.
+        key: a JAX key; each stage has its own.
+        steps: the shortest and the longest step that is unrolled.
+    """
+
+    training: Training
+    curriculum: tuple[Stage, ...]
+    source: Any
+    key: Key
+    steps: tuple[float, float] = eqx.field(static=True)
+
+    @property
+    def total(self) -> int:
+        """Updates in all."""
+        return sum(stage.updates for stage in self.curriculum)
+
+
+# One function for all trainings: the second of the same shapes and static parts finds its program compiled.
+_advance = eqx.filter_jit(advance)
+_begin = eqx.filter_jit(lambda training, stage, params, average: training.begin(stage, params, average))
+
+
+def run_traced(job: Job) -> Any:
+    """The whole training as part of the caller's program."""
+    training, total = job.training, job.total
+    params = average = training.split()[0]
+    finite, done, tell = jnp.array(True), 0, telling_from_inside(total)
+    for index, stage in enumerate(job.curriculum):
+        state, key = training.begin(stage, params, average), jr.fold_in(job.key, index)
+        piece = -(-stage.updates // _PIECES)
+
+        def advance_a_piece(i: Any, state: TrainingState) -> TrainingState:
+            stop = jnp.minimum((i + 1) * piece, stage.updates)  # noqa: B023
+            state = advance(training, stage, state, stop, job.source, key, guard=True)  # noqa: B023
+            tell(done + stop, stage.window)  # noqa: B023
+            return state
+
+        state = jax.lax.fori_loop(0, -(-stage.updates // piece), advance_a_piece, state)
+        params, average, finite = state.params, state.average, finite & state.finite
+        done += stage.updates
+    average = eqx.error_if(
+        average, ~finite, "`fit`: a loss is not finite; call it outside of jit and vmap to see where."
+    )
+    return training.trained(average, job.steps)
+
+
+# Into how many pieces a traced stage is cut, to say after each how far it is.
+_PIECES = 200
+
+
+def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint: Checkpoint) -> Any:
+    """The training in compiled pieces, with a report some fifty times, and a checkpoint at each."""
+    job = eqx.tree_at(lambda job: job.curriculum, job, tuple(map(_numbers, job.curriculum)))
+    job = eqx.tree_at(lambda job: job.curriculum, job, tuple(map(_numbers, job.curriculum)))
+    job = on_every_device(job, job.training.sharding)
+    training = job.training
+    params = average = training.split()[0]
+    resumed, restored = checkpoint.restore(_begin(training, job.curriculum[0], params, average))
+    done = sum(stage.updates for stage in job.curriculum[:resumed])
+    with showing(job.total) as show:
+        for index, stage in enumerate(job.curriculum[resumed:], start=resumed):
+            key = jr.fold_in(job.key, index)
+            state = restored if restored is not None and index == resumed else _begin(training, stage, params, average)
+            state = on_every_device(state, training.sharding)
+            show.begin(done + int(state.update), stage.window)
+            summed, since, started = 0.0, int(state.update), time.perf_counter()
+            for stop, reports in _stops(since, stage.updates, job.total):
+                state = _piece(job, stage, state, stop, key, done)
+                summed += float(state.loss)  # waits for the device: the one sync of a piece
+                mean = summed / max(stop - since, 1)
+                rate = (stop - since) / (time.perf_counter() - started)
+                if not reports:
+                    show.move(done + stop, mean, rate)
+                    continue
+                checkpoint.save(index, state)
+                report = Progress(
+                    done + stop, job.total, stage.window, mean, rate, training.trained(state.average, job.steps)
+                )
+                show.report(report, None if callback is None else callback(report))
+                summed, since, started = 0.0, stop, time.perf_counter()
+            params, average, done = state.params, state.average, done + stage.updates
+    return training.trained(average, job.steps)
+
+
+def _piece(job: Job, stage: Stage, start: TrainingState, stop: int, key: Key, done: int) -> TrainingState:
+    state = _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=False)
+    if bool(state.finite):
+        return state
+    # Run these updates again, to stop where the loss is last finite.
+    state = _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=True)
+    if bool(state.finite):
+        return state
+    trained = job.training.trained(state.average, job.steps)
+    raise FitDiverged(done + int(state.update), stage.window, float(state.last), trained)
+
+
+def _numbers(stage: Stage) -> Stage:
+    """The stage with its learning rate as an array, so that another one is no other program."""
+    if callable(stage.learning_rate):
+        return stage
+    return eqx.tree_at(lambda stage: stage.learning_rate, stage, jnp.asarray(stage.learning_rate, float))
+
+
+def _stops(start: int, end: int, total: int) -> Iterator[tuple[int, bool]]:
+    """Where to stop, and whether to report there: every fiftieth of the training, and between these every second."""
+    every = max(1, -(-total // 50))
+    at, piece, compiled = start, min(every, 10), False
+    while at < end:
+        report = min(start + ((at - start) // every + 1) * every, end)
+        stop, began = min(at + piece, report), time.perf_counter()
+        yield stop, stop == report
+        if compiled:  # the time of the first piece says nothing
+            piece = max(1, min(every, int((stop - at) / (time.perf_counter() - began))))
+        at, compiled = stop, True

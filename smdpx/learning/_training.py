@@ -1,0 +1,207 @@
+"""The training itself, as a pure function of its arrays: it runs under `jit` and `vmap`, and compiles once.
+
+θ ← θ - optimiser(∇_θ loss(equation(θ), windows)),      θ̄ ← a θ̄ + (1 - a) θ
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import optax
+from jaxtyping import Array
+
+from .._types import Key
+from ..equation._algebra import SDE, AbstractDrift
+from ..equation._conditions import PerSample, rows, with_rows
+from ..equation._drift import ReverseDrift, Score, scores
+from ..solving import _validate as validate
+from ._sharding import mean_over_devices
+from .losses._abstract import AbstractLoss
+
+__all__ = ["Stage", "Training", "TrainingState", "advance", "trainable"]
+
+
+class Stage(eqx.Module):
+    """One stage of a curriculum: a window size and how long to train on it.
+
+    Attributes:
+        window: states a window, at least 2; 2 is the one-step loss.
+        updates: optimiser updates, at least 1.
+        learning_rate: the peak of a schedule that warms up over 5 % of the updates and decays to 1 % of the
+            peak on a cosine; or an optax schedule of your own, `optax.constant_schedule(1e-4)` for a
+            constant. Good values: 1e-3 for small networks, 1e-4 for convolutional ones. A number may be traced:
+            `jax.vmap` over learning rates trains them side by side, and another one compiles nothing.
+        stride: grid steps between a window's states.
+        batch: windows an update.
+
+    >>> import smdpx as sx
+    >>> curriculum = [sx.Stage(window=2, updates=10_000), sx.Stage(window=10, updates=2_000, learning_rate=1e-4)]
+    """
+
+    window: int = eqx.field(static=True, default=2)
+    updates: int = eqx.field(static=True, default=10_000)
+    learning_rate: Any = 1e-3
+    stride: int = eqx.field(static=True, default=1)
+    batch: int = eqx.field(static=True, default=256)
+
+    def __check_init__(self) -> None:
+        if self.updates < 1 or self.batch < 1:
+            raise ValueError(f"`Stage` needs at least one update and one window; got {self.updates}, {self.batch}.")
+        if callable(self.learning_rate) or not validate.is_concrete(self.learning_rate):
+            return
+        if not self.learning_rate > 0:
+            raise ValueError(f"`Stage` needs a learning rate > 0; got {self.learning_rate}.")
+
+    def schedule(self) -> Any:
+        """The learning rate as a function of the update within the stage."""
+        if callable(self.learning_rate):
+            return self.learning_rate
+        warmup = self.updates // 20
+        shape = optax.warmup_cosine_decay_schedule(0.0 if warmup else 1.0, 1.0, warmup, self.updates, 0.01)
+
+        def schedule(count: Any) -> Any:
+            return self.learning_rate * jnp.asarray(shape(count))
+
+        return schedule
+
+
+class TrainingState(eqx.Module):
+    """What changes from update to update."""
+
+    params: Any
+    average: Any
+    optimizer: Any
+    update: Array  # within the stage
+    loss: Array  # summed since the last report
+    last: Array  # the last finite loss
+    finite: Array
+
+
+class Training(eqx.Module):
+    """What stays the same from update to update.
+
+    Attributes:
+        equation: what is trained, with its first weights.
+        loss: what is minimised.
+        optimizer: from a learning-rate schedule to an optax optimiser.
+        average: the decay of the averaged weights.
+        sharding: how a batch lies on several devices.
+    """
+
+    equation: Any
+    loss: AbstractLoss
+    optimizer: Callable[..., optax.GradientTransformation] = eqx.field(static=True)
+    average: float = eqx.field(static=True)
+    sharding: jax.sharding.NamedSharding | None = eqx.field(static=True)
+
+    def split(self) -> tuple[Any, Any]:
+        """The trained network's arrays, and everything else."""
+        nothing = jtu.tree_map(lambda _: False, self.equation)
+        spec = eqx.tree_at(network, nothing, jtu.tree_map(eqx.is_inexact_array, network(self.equation)))
+        return eqx.partition(self.equation, spec)
+
+    def trained(self, params: Any, steps: tuple[float, float]) -> Any:
+        """The trained drift with these parameters; a score remembers the steps."""
+        drift = trainable(eqx.combine(params, self.split()[1]))
+        return dataclasses.replace(drift, steps=steps) if isinstance(drift, Score) else drift
+
+    def begin(self, stage: Stage, params: Any, average: Any) -> TrainingState:
+        """The state at the start of a stage: the weights go on, the optimiser and the average start anew."""
+        optimizer = self.optimizer(stage.schedule()).init(params)
+        zero = jnp.zeros((), jnp.finfo(jtu.tree_leaves(params)[0].dtype).dtype)  # real, of complex weights too
+        return TrainingState(
+            params, average, optimizer, jnp.int32(0), zero, jnp.full_like(zero, jnp.nan), jnp.array(True)
+        )
+
+    def gradient(self, stage: Stage, params: Any, source: Any, key: Key) -> tuple[Array, Any]:
+        """The loss of a batch of windows, and its gradient."""
+        rest = self.split()[1]
+        key_windows, key_loss = jr.split(key)
+        how = {"size": stage.window, "stride": stage.stride, "batch": stage.batch, "sharding": self.sharding}
+        windows, args = source.draw(key=key_windows, **how)
+
+        def on(batch: Any, params: Any, key: Key) -> tuple[Array, Any]:
+            windows, values = batch
+            own = with_rows(args, tuple(PerSample(value) for value in values))
+            return jax.value_and_grad(lambda p: self.loss(eqx.combine(p, rest), windows, key, own))(params)
+
+        return mean_over_devices(on, self.sharding)((windows, rows(args)), params, key_loss)
+
+    def update(self, stage: Stage, state: TrainingState, source: Any, key: Key, *, guard: bool) -> TrainingState:
+        """One update; with a guard the average takes no weights whose loss is not finite."""
+        value, gradient = self.gradient(stage, state.params, source, jr.fold_in(key, state.update))
+        finite = jnp.isfinite(value) if guard else True
+        # The average takes only weights whose loss was seen to be finite, so that it can be handed back.
+        ramp = jnp.minimum(self.average, (1 + state.update) / (10 + state.update))
+
+        def blend(a: Array, p: Array) -> Array:
+            decay = ramp.astype(a.dtype)
+            return jnp.where(finite, decay * a + (1 - decay) * p, a) if guard else decay * a + (1 - decay) * p
+
+        average = jtu.tree_map(blend, state.average, state.params)
+        # optax counts in integers and multiplies them with floats: a user's strict promotion refuses that.
+        # JAX's gradient in complex weights is the conjugate of the direction of steepest ascent.
+        with jax.numpy_dtype_promotion("standard"):
+            gradient = jtu.tree_map(jnp.conj, gradient)
+            step, optimizer = self.optimizer(stage.schedule()).update(gradient, state.optimizer, state.params)
+            params = optax.apply_updates(state.params, step)
+        total = state.loss + (jnp.where(finite, value, 0) if guard else value)
+        last = jnp.where(finite, value, state.last) if guard else value
+        done = state.update + jnp.asarray(finite, jnp.int32)
+        return TrainingState(params, average, optimizer, done, total, last, jnp.asarray(finite))
+
+
+def advance(
+    training: Training, stage: Stage, state: TrainingState, stop: Any, source: Any, key: Key, *, guard: bool
+) -> TrainingState:
+    """Updates until `stop` in one compiled loop, whatever their number.
+
+    With a guard the loop stops at the first loss that is not finite, and the average holds no weights of
+    a later update. Without one it is some 4 % faster, and only says afterwards that there was such a loss.
+
+    Args:
+        training: what stays the same.
+        stage: the stage of the curriculum.
+        state: where it begins; the sum of losses starts anew.
+        stop: the update of the stage to stop before.
+        source: what windows are drawn from.
+        key: the stage's own.
+        guard: whether to stop at a loss that is not finite.
+
+    Returns:
+        The state after the last update.
+    """
+
+    def update(state: TrainingState) -> TrainingState:
+        return training.update(stage, state, source, key, guard=guard)
+
+    state = eqx.tree_at(lambda s: s.loss, state, jnp.zeros_like(state.loss))
+    if guard:
+        return jax.lax.while_loop(lambda state: (state.update < stop) & state.finite, update, state)
+    state = jax.lax.fori_loop(state.update, stop, lambda _, state: update(state), state)
+    return eqx.tree_at(lambda s: s.finite, state, jnp.isfinite(state.loss))
+
+
+def trainable(equation: AbstractDrift | SDE) -> Any:
+    """The drift of an equation that is trained: its score, or without one its reverse simulator."""
+    found = scores(equation)
+    if len(found) == 1:
+        return found[0][1]
+    surrogates = [term.drift for term in equation.summands if isinstance(term.drift, ReverseDrift)]
+    if not found and len(surrogates) == 1:
+        return surrogates[0]
+    raise TypeError(
+        f"`fit` trains one score, or one `ReverseDrift` where there is no score; `{equation}` has {len(found)} and "
+        f"{len(surrogates)}. Write `-P + 2*s` with `s = Score(net, g)`."
+    )
+
+
+def network(equation: Any) -> Any:
+    """The function in an equation whose arrays are trained."""
+    drift = trainable(equation)
+    return drift.net if isinstance(drift, Score) else drift.f

@@ -1,0 +1,209 @@
+"""Trajectories: states together with the times they belong to and the conditions they were made under.
+
+Times mean nothing without states, so they travel together. Whatever windows are cut from has one small interface,
+`AbstractPaths`: arrays are `Trajectories`, trajectories that are simulated for each update are `FreshPaths`.
+"""
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+
+from .._types import Args, State
+from ..equation._algebra import SDE, AbstractDrift
+from ..equation._conditions import check_conditions, map_rows
+from ..equation._drift import step_drifts
+from ..solving import _validate as validate
+from ._windows import Source, check_window, even_step, long_steps
+
+__all__ = ["AbstractPaths", "Trajectories"]
+
+
+class AbstractPaths(eqx.Module):
+    """What `fit` learns from: something that windows of trajectories can be drawn from."""
+
+    @abc.abstractmethod
+    def check(self, equation: AbstractDrift | SDE, stages: Sequence[Any]) -> None:
+        """Raise where the data are unfit, or an equation or a stage of a curriculum asks for what they do not have."""
+
+    @abc.abstractmethod
+    def samples(self) -> tuple[State, Args]:
+        """States with a sample axis, of the shapes that the windows will have, and the `args` that belong to them."""
+
+    @abc.abstractmethod
+    def steps(self, stride: int) -> tuple[float, float]:
+        """The shortest and the longest time between states that are `stride` apart."""
+
+    @abc.abstractmethod
+    def source(self, strides: Sequence[int]) -> Any:
+        """The data ready for a compiled loop, with `draw(size=, stride=, batch=, key=, sharding=)`."""
+
+
+class Trajectories(AbstractPaths):
+    """Trajectories, as from `simulate` or from a laboratory: states, their times, and what they were made under.
+
+    Slices are over trajectories: `paths[200:]`. `len(paths)` counts them.
+
+    Args:
+        x: states of shape (trajectories, times, ...): an array, or a tree of them. Or a list with one trajectory each,
+            of shape (times, ...), that may differ in length.
+        ts: their increasing times: (times,) for all, or (trajectories, times), each its own; for a list of different
+            lengths a list too.
+        args: handed to drifts, networks and noise. A `PerSample` has a row for each trajectory.
+
+    Raises:
+        ValueError: states that do not fit their times, times that do not increase, or conditions with another number of
+            rows.
+
+    >>> import jax.numpy as jnp, smdpx as sx
+    >>> paths = sx.Trajectories(jnp.arange(12.0).reshape(3, 4), [0.0, 0.1, 0.2, 0.3])
+    >>> len(paths), paths.start, paths[1:].end
+    (3, Array([0., 4., 8.], dtype=float32), Array([ 7., 11.], dtype=float32))
+    >>> paths = sx.Trajectories([jnp.zeros(5), jnp.zeros(3)], [[0, 1, 2, 3, 4], [0, 2, 4]])
+    >>> paths.lengths.tolist()
+    [5, 3]
+    """
+
+    x: State
+    ts: Any
+    args: Args
+    lengths: Any
+
+    def __init__(self, x: Any, ts: Any, args: Args = None):
+        self.args, self.lengths = args, None
+        if isinstance(x, list):
+            x, ts, self.lengths = _stack(x, ts)
+        self.x = jtu.tree_map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf), x)
+        # In double precision: steps are differences of times, and are taken before anything is narrowed.
+        self.ts = ts if isinstance(ts, jax.Array) else np.asarray(ts, np.float64)
+        self._check_shapes()
+
+    def _check_shapes(self) -> None:
+        validate.check_states(self.x, "x")
+        if self.ts.ndim != 2:
+            validate.check_times(self.ts)
+        for leaf in jtu.tree_leaves(self.x):
+            if leaf.ndim < 2:
+                raise ValueError(
+                    f"`x` must have shape (trajectories, times, ...); got {leaf.shape}. For one trajectory write "
+                    "`x[None]`."
+                )
+            if self.ts.shape not in (leaf.shape[1:2], leaf.shape[:2]):
+                raise ValueError(
+                    f"`x` of shape {leaf.shape} has {leaf.shape[0]} trajectories of {leaf.shape[1]} times, and `ts` "
+                    f"has shape {self.ts.shape}: give {leaf.shape[1:2]} or {leaf.shape[:2]}."
+                )
+        for row in self._rows() if self.ts.ndim == 2 else []:
+            validate.check_times(row)
+        check_conditions(self.args, len(self), "trajectories")
+
+    def __len__(self) -> int:
+        return jtu.tree_leaves(self.x)[0].shape[0]
+
+    def __getitem__(self, index: Any) -> "Trajectories":
+        """Some of the trajectories, by a slice, a mask, or an array of numbers."""
+        if isinstance(index, int | tuple):
+            raise TypeError(
+                f"`paths[{index}]`: an index takes some of the trajectories, `paths[3:4]` or `paths[[0, 3]]`; states "
+                "at a time are in `paths.x[:, m]`, the first and the last ones `paths.start` and `paths.end`."
+            )
+        index = index if isinstance(index, slice) else np.asarray(index)
+        part = jtu.tree_map(lambda leaf: leaf[index], self.x)
+        args = map_rows(lambda leaf: leaf[index], self.args)
+        ts = self.ts[index] if self.ts.ndim == 2 else self.ts
+        lengths = None if self.lengths is None else self.lengths[index]
+        if jtu.tree_leaves(part)[0].shape[0] == 0:
+            raise IndexError(f"`paths[{index}]`: none of {len(self)} trajectories are left.")
+        fields = (lambda paths: (paths.x, paths.ts, paths.args, paths.lengths)), (part, ts, args, lengths)
+        return eqx.tree_at(fields[0], self, fields[1], is_leaf=lambda leaf: leaf is None)
+
+    @property
+    def start(self) -> State:
+        """The first states, (trajectories, ...)."""
+        return jtu.tree_map(lambda leaf: leaf[:, 0], self.x)
+
+    @property
+    def end(self) -> State:
+        """The last states, (trajectories, ...)."""
+        if self.lengths is None:
+            return jtu.tree_map(lambda leaf: leaf[:, -1], self.x)
+        return jtu.tree_map(lambda leaf: leaf[np.arange(len(self)), self.lengths - 1], self.x)
+
+    def check(self, equation: AbstractDrift | SDE, stages: Sequence[Any]) -> None:
+        """Raise where states are not finite, windows do not fit, or a step has another length than a drift accepts."""
+        validate.check_paths(self.x, self.ts, self.lengths)
+        validate.check_resolution(self.ts, self.x)
+        for stage in stages:
+            longest = self.ts.shape[-1] if self.lengths is None else int(self.lengths.max())
+            check_window(stage.window, stage.stride, longest)
+            if step_drifts(equation):
+                for row in self._rows():
+                    validate.check_step_grid(equation, row[:: stage.stride])
+
+    def _rows(self) -> list[Any]:
+        """The different rows of times, without their padding."""
+        if not validate.is_concrete(self.ts):
+            return []
+        ts = np.asarray(self.ts)
+        if ts.ndim == 1:
+            return [ts]
+        return [row if self.lengths is None else row[: self.lengths[i]] for i, row in enumerate(ts)]
+
+    def samples(self) -> tuple[State, Args]:
+        """The first states, and the trajectories' `args`."""
+        return self.start, self.args
+
+    def steps(self, stride: int) -> tuple[float, float]:
+        """The shortest and the longest time between states that are `stride` apart."""
+        steps = [row[stride:] - row[:-stride] for row in self._rows() if len(row) > stride]
+        return min(float(s.min()) for s in steps), max(float(s.max()) for s in steps)
+
+    def source(self, strides: Sequence[int]) -> Source:
+        """Arrays on the device, and the steps for each stride, taken in double precision."""
+        dtype = jnp.result_type(*jtu.tree_leaves(self.x))
+        even = even_step(self.ts) if self.ts.ndim == 1 and validate.is_concrete(self.ts) else None
+        steps = {} if even is not None else {stride: long_steps(self.ts, stride, dtype) for stride in strides}
+        lengths = None if self.lengths is None else jnp.asarray(self.lengths)
+        return Source(self.x, jnp.asarray(self.ts, dtype), self.args, lengths, steps, even)
+
+    def __repr__(self) -> str:
+        shapes = jtu.tree_map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", self.x)
+        return f"Trajectories(x={shapes}, ts={list(self.ts.shape)})".replace("'", "")
+
+
+def _stack(x: list[Any], ts: Any) -> tuple[State, Any, np.ndarray | None]:
+    """A list of trajectories as arrays: shorter ones end in copies of their last state, their times go on."""
+    if not x:
+        raise ValueError("`x` is an empty list: give at least one trajectory.")
+    lengths = np.array([len(jtu.tree_leaves(path)[0]) for path in x])
+    if not isinstance(ts, list | tuple) or np.ndim(ts[0]) == 0:
+        if (lengths != len(ts)).any():
+            raise ValueError(
+                f"`x` is a list of trajectories with {sorted(set(lengths.tolist()))} states, and `ts` has {len(ts)} "
+                "times for all of them: give a list of times too, one array for each. (A state of several arrays is a "
+                "tuple or a dictionary, not a list.)"
+            )
+        return jtu.tree_map(lambda *leaves: jnp.stack(leaves), *x), ts, None
+    rows = [np.asarray(row, np.float64) for row in ts]
+    if len(rows) != len(x) or any(len(row) != length for row, length in zip(rows, lengths, strict=False)):
+        raise ValueError(
+            f"`x` holds trajectories of {lengths.tolist()[:8]} states, `ts` {[len(row) for row in rows][:8]} times: "
+            "give one time for each state."
+        )
+    for row in rows:
+        validate.check_times(row)
+    longest = int(lengths.max())
+
+    def padded(*leaves: Any) -> Any:
+        return jnp.stack([jnp.concatenate([a, jnp.repeat(a[-1:], longest - len(a), axis=0)]) for a in leaves])
+
+    # Times that go on by the last step: no step is zero, and no window is drawn there.
+    ends = [row[-1] + (row[-1] - row[-2]) * np.arange(1, longest - len(row) + 1) for row in rows]
+    grown = [np.concatenate(parts) for parts in zip(rows, ends, strict=True)]
+    same = (lengths == longest).all()
+    return jtu.tree_map(padded, *x), np.stack(grown), None if same else lengths
