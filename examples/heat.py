@@ -33,15 +33,15 @@ def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Pa
     solver, ts = sx.ExponentialEuler(), T * np.linspace(0, 1, 33) ** 2
 
     # Start fields to train on, simulated anew for every update; and cases whose start we pretend not to know.
-    fresh = sx.FreshPaths(P + g, sx.data.gaussian_random_fields(many, N, key=k[0]), windows=32, solver=solver)
+    fresh = sx.FreshPaths(P + g, sx.data.gaussian_random_fields(many, N, key=k[0]), ts, windows=32, solver=solver)
     x0 = sx.data.gaussian_random_fields(cases, N, key=k[1])
-    xT = sx.simulate(P + g, x0, ts, key=k[2], solver=solver)[:, -1]
+    xT = sx.simulate(P + g, x0, ts, key=k[2], solver=solver).end
 
     # The score: a number for each wavenumber and time. A network for fields, `sx.nn.ResNet(N, key=...)`, goes here too.
     s = sx.Score(sx.nn.FourierFilter(N, t_max=T, t_min=T / 1024, nodes=32, scale=1 / (G**2 * T)), g)
     # Adam that forgets in 50 updates, as the score's size falls by 10⁵ at long waves, and its gradient's with it.
     adam, loss, curriculum = partial(optax.adam, b2=0.98), sx.WindowLoss(solver=solver), [sx.Stage(2, updates, rate)]
-    s = sx.fit(-P + 2 * s, fresh, ts, key=k[3], loss=loss, curriculum=curriculum, optimizer=adam)
+    s = sx.fit(-P + 2 * s, fresh, key=k[3], loss=loss, curriculum=curriculum, optimizer=adam)
 
     # One score, three equations, three answers; each beside its exact counterpart.
     exact, back = sx.exact.LinearGaussianField(sx.exact.power_law_field(N), g=G), ts[::-1]

@@ -38,9 +38,9 @@ def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Pa
     s = sx.Score(sx.nn.MLP(x_scale=0.1, out_scale=1 / 0.03, key=k[1]), g)
     short = [sx.Stage(2, updates, 3e-3, batch=batch)]
     longer = [sx.Stage(window, updates // (4 * window), 3e-4, batch=batch) for window in (4, 8)]
-    one_step = sx.fit(-P + 2 * s, paths, ts, key=k[2], curriculum=short)
-    multi_step = sx.fit(-P + 2 * one_step, paths, ts, key=k[3], curriculum=longer)
-    ism = sx.fit(-P + s, paths, ts, key=k[2], curriculum=short, loss=sx.ImplicitScoreMatching())
+    one_step = sx.fit(-P + 2 * s, paths, key=k[2], curriculum=short)
+    multi_step = sx.fit(-P + 2 * one_step, paths, key=k[3], curriculum=longer)
+    ism = sx.fit(-P + s, paths, key=k[2], curriculum=short, loss=sx.ImplicitScoreMatching())
     scores = {"exact": sx.Score(exact.score, g), "one-step": one_step, "multi-step": multi_step, "ISM": ism}
 
     # Back from 1,000 ends by the probability flow and the SDE; from 11 of them the SDE many times.

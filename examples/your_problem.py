@@ -21,8 +21,8 @@ start = jr.normal(k[0], (2500, 2))
 # Learn the score from 2,300 trajectories, and ask for the start of the other 200 from their end.
 s = sx.Score(sx.nn.MLP(shape=(2,), key=k[1]), g)
 paths = sx.simulate(P + g, start, ts, key=k[2])
-s = sx.fit(-P + 2 * s, paths[200:], ts, key=k[3])
-guesses = sx.posterior(-P + 2 * s + g, paths[:200, -1], ts[::-1], 200, key=k[4])
+s = sx.fit(-P + 2 * s, paths[200:], key=k[3])
+guesses = sx.posterior(-P + 2 * s + g, paths[:200].end, ts[::-1], 200, key=k[4])
 
 # Were the answers right? 90 % of the true starts should lie between the 5 % and 95 % quantiles of their guesses.
 low, high = jnp.quantile(guesses, jnp.array([0.05, 0.95]), axis=1)

@@ -1,6 +1,7 @@
 """The examples run as a user runs them, by their smoke presets: each once."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -109,15 +110,25 @@ def test_the_papers_heat_figures_are_drawn(paper_heat):
     assert figures == {"gallery", "posterior_fields", "inferences", "windows", "shifts", "solvers"}
 
 
-def test_a_training_of_the_paper_preset_is_sharded_and_resumes(tmp_path):
+class Stopped(Exception):
+    pass
+
+
+def stop_half_way(progress):
+    if progress.update >= 5:
+        raise Stopped
+
+
+def test_a_training_of_the_paper_preset_is_sharded_and_resumes(tmp_path, monkeypatch):
     from heat.presets import PRESETS
     from heat.problem import MIRRORED
     from heat.train import train
 
     size = dataclasses.replace(PRESETS["smoke"], resumable=True, seeds=1)
-    short, whole = ([sx.Stage(2, updates, optax.constant_schedule(0.1), batch=64)] for updates in (5, 10))
-    train(size, MIRRORED, short, tmp_path)
-    (tmp_path / "mirrored_step-2.eqx").unlink()  # as if it had been stopped before it ended
-    resumed, _ = train(size, MIRRORED, whole, tmp_path)
-    straight, _ = train(size, MIRRORED, whole, tmp_path / "other")
+    curriculum = [sx.Stage(2, 10, optax.constant_schedule(0.1), batch=64)]
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(sx, "fit", functools.partial(sx.fit, callback=stop_half_way))
+        train(size, MIRRORED, curriculum, tmp_path)
+    resumed, _ = train(size, MIRRORED, curriculum, tmp_path)
+    straight, _ = train(size, MIRRORED, curriculum, tmp_path / "other")
     assert eqx.tree_equal(resumed[0].net, straight[0].net)

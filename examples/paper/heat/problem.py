@@ -63,7 +63,7 @@ def cases(count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Test cases: true starts, and the end states that are observed."""
     key_start, key_path = jr.split(key)
     x0 = fields(count, key_start)
-    return x0, sx.simulate(MIRRORED.P + g, x0, TS, key=key_path)[:, -1]
+    return x0, sx.simulate(MIRRORED.P + g, x0, TS, key=key_path).end
 
 
 def infer(scheme: Scheme, s: sx.Score, name: str, xT: jax.Array, key: jax.Array) -> jax.Array:

@@ -19,7 +19,8 @@ from heat.problem import Scheme, fields, g
 def data(preset: Preset, scheme: Scheme, key: jax.Array) -> sx.FreshPaths:
     """A seed's initial fields, simulated anew for every update, on random times."""
     P = scheme.P if scheme.data is None else scheme.data
-    return sx.FreshPaths(P + g, fields(preset.trajectories, key), windows=preset.windows, solver=scheme.solver)
+    x0 = fields(preset.trajectories, key)
+    return sx.FreshPaths(P + g, x0, scheme.grid(), windows=preset.windows, solver=scheme.solver)
 
 
 def train(
@@ -36,9 +37,7 @@ def train(
         s = sx.Score(preset.network(key_net), g) if start is None else start
         loss = sx.WindowLoss(solver=scheme.solver)
         return sx.fit(
-            -scheme.P + 2 * s,
-            data(preset, scheme, key_data),
-            scheme.grid(), key=key_fit, loss=loss, curriculum=curriculum,
+            -scheme.P + 2 * s, data(preset, scheme, key_data), key=key_fit, loss=loss, curriculum=curriculum,
             optimizer=preset.optimizer, **options,
         )  # fmt: skip
 

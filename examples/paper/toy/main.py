@@ -59,13 +59,15 @@ def train(
 ) -> tuple[list[sx.Score], float]:
     """One score a seed, each on data of its own, and the seconds of training that each took."""
 
-    def one(key: jax.Array, paths: jax.Array, file: str | None = None) -> sx.Score:
+    def one(key: jax.Array, x: jax.Array, file: str | None = None) -> sx.Score:
         _, key_net, *keys = jr.split(key, 4)
         s = sx.Score(sx.nn.MLP(widths=preset.widths, x_scale=0.1, out_scale=1 / G, key=key_net), g)
         phases = zip(METHODS[method], preset.curricula[method], keys, (1, 2), strict=False)
         for (equation, loss), curriculum, key, phase in phases:
             checkpoint = None if file is None else f"{file}-{phase}.eqx"
-            s = sx.fit(equation(s), paths, ts, key=key, loss=loss, curriculum=curriculum, checkpoint=checkpoint)
+            s = sx.fit(
+                equation(s), sx.Trajectories(x, ts), key=key, loss=loss, curriculum=curriculum, checkpoint=checkpoint
+            )
         return s
 
     started = time.perf_counter()

@@ -35,7 +35,7 @@ def train(name: str, curriculum: list[sx.Stage], seed: int = 0, widths: tuple[in
     ts = T * np.linspace(0.0, 1.0, 501) ** 1.5
     paths = sx.simulate(P + g, jnp.where(jnp.arange(2500) % 2 == 0, -1.0, 1.0), ts, key=key_data)
     s = sx.Score(sx.nn.MLP(widths=widths, x_scale=0.1, out_scale=1 / G, key=key_net), g)
-    return sx.fit(equation(s), paths, ts, key=key_fit, loss=loss, curriculum=curriculum)
+    return sx.fit(equation(s), paths, key=key_fit, loss=loss, curriculum=curriculum)
 
 
 def compare_with_closed_form(out: pathlib.Path, preset: str, widths: tuple[int, ...]) -> None:
