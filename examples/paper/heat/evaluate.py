@@ -25,13 +25,17 @@ def exact_limits(x0: jax.Array, xT: jax.Array, key: jax.Array) -> dict[str, dict
     keys = jr.split(key, len(xT))
     with jax.enable_x64(True):  # the short waves of a posterior mean are below single precision's rounding
         exact = sx.exact.LinearGaussianField(sx.exact.power_law_field(N), g=G, dt=T / STEPS)
-        end = jnp.asarray(xT, float)
-        answers = {
-            "posterior mean": jax.vmap(lambda x: exact.posterior_mean(T, x))(end),
-            "posterior sample": jax.vmap(lambda x, key: exact.sample_posterior(T, x, key=key))(end, keys),
-            "probability flow": jax.vmap(lambda x: exact.probability_flow(T, x))(end),
-            "truth": x0,
-        }
+
+        @jax.jit
+        @jax.vmap
+        def answer(x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+            return {
+                "posterior mean": exact.posterior_mean(T, x),
+                "posterior sample": exact.sample_posterior(T, x, key=key),
+                "probability flow": exact.probability_flow(T, x),
+            }
+
+        answers = {**answer(jnp.asarray(xT, float), keys), "truth": x0}
         return {name: figures(np.asarray(x), np.asarray(x0), np.asarray(xT)) for name, x in answers.items()}
 
 

@@ -44,9 +44,9 @@ def _gallery(plt: Any, scores: dict[str, sx.Score], count: int = 3) -> Any:
     columns = {
         "true start": x0,
         "observed end": xT,
-        "exact mean": jax.vmap(lambda x: EXACT.posterior_mean(T, x))(xT),
-        "exact sample": jax.vmap(lambda x, key: EXACT.sample_posterior(T, x, key=key))(xT, keys),
-        "exact flow": jax.vmap(lambda x: EXACT.probability_flow(T, x))(xT),
+        "exact mean": jax.jit(jax.vmap(lambda x: EXACT.posterior_mean(T, x)))(xT),
+        "exact sample": jax.jit(jax.vmap(lambda x, key: EXACT.sample_posterior(T, x, key=key)))(xT, keys),
+        "exact flow": jax.jit(jax.vmap(lambda x: EXACT.probability_flow(T, x)))(xT),
     }
     for name in INFERENCES:
         columns[EQUATIONS[name]] = infer(EXPONENTIAL, scores["exponential"], name, xT, jr.key(202))
