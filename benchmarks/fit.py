@@ -72,12 +72,12 @@ def main():
     s = sx.Score(sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(1)), g)
     rows = []
     for window, updates in ((2, 20_000), (10, 3_000)):
-        hand = by_hand(window, updates, paths, ts, s.net)
+        hand = by_hand(window, updates, paths.x, ts, s.net)
         ratios, ours, theirs = [], [], []
         for _ in range(5):
             reports: list[sx.Progress] = []
             stage = sx.Stage(window, updates)
-            sx.fit(-P + 2 * s, paths, ts, key=jr.key(2), curriculum=[stage], callback=reports.append)
+            sx.fit(-P + 2 * s, paths, key=jr.key(2), curriculum=[stage], callback=reports.append)
             # The first report holds the compilation; the others, host synchronisation and all, are `fit`'s.
             later = reports[1:]
             chunk = reports[1].update - reports[0].update

@@ -45,16 +45,16 @@ def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Pa
 
     # One score, three equations, three answers; each beside its exact counterpart.
     exact, back = sx.exact.LinearGaussianField(sx.exact.power_law_field(N), g=G), ts[::-1]
-    samples = sx.posterior(-P + 2 * s + g, xT, back, draws, key=k[4], solver=solver).swapaxes(0, 1)
+    samples = sx.posterior(-P + 2 * s + g, xT, back, draws, key=k[4], solver=solver)
     draw = jax.vmap(lambda x, key: exact.sample_posterior(T, x, key=key))
     exact_samples = jax.jit(jax.vmap(draw, (None, 0)))(xT, jr.split(k[5], (draws, cases)))
     answers = {
         "exact posterior mean": jax.jit(jax.vmap(lambda x: exact.posterior_mean(T, x)))(xT),
-        "`-P + 2*s`": sx.maximum_likelihood(-P + 2 * s, xT, back, solver=solver),
+        "`-P + 2*s`": sx.point_estimate(-P + 2 * s, xT, back, solver=solver),
         "exact posterior sample": exact_samples[0],
         "`-P + 2*s + g`": samples[0],
         "exact probability flow": jax.jit(jax.vmap(lambda x: exact.probability_flow(T, x)))(xT),
-        "`-P + s`": sx.maximum_likelihood(-P + s, xT, back, solver=solver),
+        "`-P + s`": sx.point_estimate(-P + s, xT, back, solver=solver),
     }
     conduct = partial(exact.decay, T)
     print("| answer | reconstruction MSE, 10⁻⁵ | MSE to x₀ | spectral error |\n|---|---|---|---|")

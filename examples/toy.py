@@ -53,7 +53,7 @@ def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Pa
     for name, s in scores.items():
         flow = sx.solve(-P + s, ends, back)
         sde = sx.solve(-P + 2 * s + g, ends, back, key=k[5])
-        up = jnp.mean(sx.posterior(-P + 2 * s + g, few, back, draws, key=k[5]) > 0, axis=1)
+        up = jnp.mean(sx.posterior(-P + 2 * s + g, few, back, draws, key=k[5]) > 0, axis=0)
         slope = sx.metrics.score_error(s, exact.score, np.repeat(times, 500), fresh).slope
         Q = [f"{sx.metrics.posterior_metric_q(x[:, -1]):.3f}" for x in (flow, sde)]
         row = (name, *Q, PAPER.get(name, ""), f"{np.abs(up - truth).max():.3f}", f"{slope:.3f}")

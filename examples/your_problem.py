@@ -25,5 +25,5 @@ s = sx.fit(-P + 2 * s, paths[200:], key=k[3])
 guesses = sx.posterior(-P + 2 * s + g, paths[:200].end, ts[::-1], 200, key=k[4])
 
 # Were the answers right? 90 % of the true starts should lie between the 5 % and 95 % quantiles of their guesses.
-low, high = jnp.quantile(guesses, jnp.array([0.05, 0.95]), axis=1)
+low, high = jnp.quantile(guesses, jnp.array([0.05, 0.95]), axis=0)
 print("inside the 90 % interval (angle, velocity):", jnp.mean((low < start[:200]) & (start[:200] < high), axis=0))

@@ -27,7 +27,7 @@ from .equation._linear import AbstractLinear as AbstractLinear, Diagonal as Diag
 from .inference._ensemble import ensemble_smoother as ensemble_smoother
 from .inference._langevin import langevin as langevin
 from .inference._likelihood import LogLikelihood as LogLikelihood, log_likelihood as log_likelihood
-from .inference._point_estimate import maximum_likelihood as maximum_likelihood
+from .inference._point_estimate import point_estimate as point_estimate
 from .inference._posterior import posterior as posterior
 from .learning._fit import fit as fit
 from .learning._fresh_paths import FreshPaths as FreshPaths
@@ -45,7 +45,7 @@ from .learning.losses._score_matching import (
 from .learning.losses._window_loss import TwoWayLoss as TwoWayLoss, WindowLoss as WindowLoss
 from .solving._check import StepReport as StepReport, check as check
 from .solving._exponential import ExponentialEuler as ExponentialEuler
-from .solving._finite import NonFiniteWarning as NonFiniteWarning
+from .solving._finite import NonFiniteWarning as NonFiniteWarning, finite as finite
 from .solving._solve import solve as solve
 from .solving._sweep import sweep as sweep
 from .solving._terms import terms as terms

@@ -21,7 +21,7 @@ def imported(path):
         if isinstance(node, ast.Import):
             packages |= {alias.name.split(".")[0] for alias in node.names}
         if isinstance(node, ast.ImportFrom) and not node.level:
-            packages.add(node.module.split(".")[0])
+            packages.add(str(node.module).split(".")[0])
         if isinstance(node, ast.ImportFrom) and node.level:
             base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
             names = [base.with_suffix(".py")] if node.module else []

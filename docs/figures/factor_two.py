@@ -40,12 +40,12 @@ def main() -> None:
     for factor in COLOURS:
         s = sx.Score(lambda t, x, args, factor=factor: factor * exact.score(t, x), g)
         x0 = sx.posterior(-P + 2 * s + g, few, back, SAMPLES, key=jr.key(1))
-        curves[factor] = jnp.mean(x0 > 0, axis=1)
-        sde = sx.posterior(-P + 2 * s + g, ends, back, 1, key=jr.key(2))[:, 0]
+        curves[factor] = jnp.mean(x0 > 0, axis=0)
+        sde = sx.posterior(-P + 2 * s + g, ends, back, 1, key=jr.key(2))[0]
         rows.append(
             {
                 "score": f"{factor:g} × exact",
-                "Q_flow": sx.metrics.posterior_metric_q(sx.maximum_likelihood(-P + s, ends, back)),
+                "Q_flow": sx.metrics.posterior_metric_q(sx.point_estimate(-P + s, ends, back)),
                 "Q_sde": sx.metrics.posterior_metric_q(sde),
                 "posterior_error": float(jnp.max(jnp.abs(curves[factor] - truth))),
                 "slope": sx.metrics.score_error(s.net, exact.score, t, x).slope,

@@ -37,7 +37,7 @@ def ensemble_smoother(
     key: Key,
     noise: RealScalarLike = 0.0,
     rtol: RealScalarLike | None = None,
-) -> Float[Array, "cases n *state"]:
+) -> Float[Array, "n cases *state"]:
     """Samples of initial states by the stochastic ensemble Kalman smoother (Evensen and van Leeuwen 2000).
 
         xⁱ = x₀ⁱ + C₀_T (C_TT + σ²)⁻¹ (y + eⁱ - x_Tⁱ)
@@ -62,7 +62,7 @@ def ensemble_smoother(
             regularise. Default: 4 eps √max(m, d), the rounding errors.
 
     Returns:
-        Samples of shape (cases, n, ...), the trailing axes being x0's. All cases share one gain, so a further
+        Samples of shape (n, cases, ...), the trailing axes being x0's. All cases share one gain, so a further
         case costs two matrix-vector products.
 
     Raises:
@@ -73,8 +73,8 @@ def ensemble_smoother(
     >>> import jax, jax.numpy as jnp, smdpx as sx
     >>> x0, path_noise = jax.random.normal(jax.random.key(0), (2, 10_000))
     >>> x = ensemble_smoother(x0, 0.5 * x0 + 0.5 * path_noise, jnp.array([1.0, -1.0]), 10_000, key=jax.random.key(1))
-    >>> x.shape, [f"{mean:.1f}" for mean in x.mean(axis=1)], f"{x.var():.1f}"  # exactly N(±1, 0.5)
-    ((2, 10000), ['1.0', '-1.0'], '1.5')
+    >>> x.shape, [f"{mean:.1f}" for mean in x.mean(axis=0)], f"{x.var():.1f}"  # exactly N(±1, 0.5)
+    ((10000, 2), ['1.0', '-1.0'], '1.5')
     """
     _check(x0, xT, observed, n, noise, rtol)
     dtype = jnp.result_type(x0, xT, observed)
@@ -124,11 +124,11 @@ def _dot(a: Float[Array, "i j"], b: Float[Array, "j k"]) -> Float[Array, "i k"]:
 
 
 @eqx.filter_jit
-def _deal(shifts: Float[Array, "cases d"], centred: Float[Array, "m d"], n: int, key: Key) -> Float[Array, "cases n d"]:
+def _deal(shifts: Float[Array, "cases d"], centred: Float[Array, "m d"], n: int, key: Key) -> Float[Array, "n cases d"]:
     """Deal the members out to the cases: n different ones each, and all of them about equally often."""
     order = jr.permutation(key, len(centred))
     index = order[jnp.arange(len(shifts) * n) % len(centred)].reshape(len(shifts), n)
-    return shifts[:, None] + centred[index]
+    return shifts[None] + centred[index.T]
 
 
 def _check(x0: Any, xT: Any, observed: Any, n: int, noise: RealScalarLike, rtol: RealScalarLike | None) -> None:

@@ -1,7 +1,6 @@
 """Langevin dynamics at a fixed time: x ← x + ε s + √(2ε) z (arXiv:2301.10250, eq 68)."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import diffrax as dfx
@@ -15,7 +14,7 @@ from .._types import Args, Key, State
 from ..equation._diffusion import Diffusion
 from ..equation._drift import Drift, Score
 from ..solving import _validate as validate
-from ..solving._finite import warn_of_non_finite
+from ..solving._finite import warn_of_explosions
 from ..solving._solve import solved
 
 __all__ = ["langevin"]
@@ -64,27 +63,34 @@ def langevin(
     if not step > 0 or steps < 1:
         raise ValueError(f"`langevin` needs step > 0 and steps >= 1; got {step} and {steps}.")
     validate.check_states(x, "x")
-    one = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape[1:], leaf.dtype), x)
     now = jnp.asarray(t, jnp.result_type(*jtu.tree_leaves(x)))
-    # A component without noise has no score: what the network says of it was never trained.
-    has_score = jtu.tree_map(lambda g: jnp.where(g > 0, 1, 0).astype(g.dtype), s.g.like(now, one))
     # In its own time the iteration is Euler's method on dx = s dτ + √2 dW.
-    noise = jtu.tree_map(lambda mask: math.sqrt(2.0) * mask, has_score)
-    climb = Drift(_Frozen(s.net, now, has_score)) + Diffusion(noise)
+    climb = Drift(_Frozen(s, now)) + Diffusion(_Kick(s.g, now))
     tau = step * np.arange(steps + 1)
-    x, fine = solved(climb, x, tau, key, args, saveat=dfx.SaveAt(t1=True))
-    x = jtu.tree_map(lambda leaf: leaf[:, -1], x)
-    warn_of_non_finite(fine, x, "sample")
-    return x
+    ends, most = solved(climb, x, tau, key, args, saveat=dfx.SaveAt(t1=True))
+    ends = jtu.tree_map(lambda leaf: leaf[:, -1], ends)
+    warn_of_explosions(most, ends, "sample", like=x)
+    return ends
 
 
 class _Frozen(eqx.Module):
-    """A network at one time, where there is a score."""
+    """A score at one time; 0 in components without noise: what the network says of these was never trained."""
 
-    net: Callable[[Any, Any, Any], Any]
+    s: Score
     t: Array
-    has_score: State
 
     def __call__(self, tau: Any, x: State, args: Args) -> State:
-        """net(t, x), whatever τ; 0 in components without noise."""
-        return jtu.tree_map(jnp.multiply, self.has_score, self.net(self.t, x, args))
+        """net(t, x), whatever τ."""
+        noise = self.s.g.like(self.t, x, args)
+        return jtu.tree_map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), noise, self.s.net(self.t, x, args))
+
+
+class _Kick(eqx.Module):
+    """√2, in components that have a score."""
+
+    g: Diffusion
+    t: Array
+
+    def __call__(self, tau: Any, args: Args) -> Any:
+        """√2 or 0, shaped like g."""
+        return jtu.tree_map(lambda g: jnp.where(jnp.asarray(g) > 0, math.sqrt(2.0), 0.0), self.g(self.t, args))

@@ -18,7 +18,7 @@ from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._drift import Drift
 from ..solving import _validate as validate
 from ..solving._divergence import exact_divergence, sliced_divergence
-from ..solving._finite import warn_of_non_finite
+from ..solving._finite import warn_of_explosions
 from ..solving._solve import solved
 
 __all__ = ["LogLikelihood", "log_likelihood"]
@@ -100,9 +100,9 @@ def log_likelihood(
         vectors = jr.rademacher(jnp.asarray(key), (count, probes, size), dtype)
     heun = dfx.Heun() if solver is None else solver
     state, flow = (x0, traces, vectors), Drift(_WithDivergence(equation))
-    end, fine = solved(flow, state, ts, None, args, heun, stepsize_controller, dfx.SaveAt(t1=True))
+    end, most = solved(flow, state, ts, None, args, heun, stepsize_controller, dfx.SaveAt(t1=True))
     xT, traces, _ = jtu.tree_map(lambda leaf: leaf[:, -1], end)
-    warn_of_non_finite(fine, (xT, traces), "sample")
+    warn_of_explosions(most[:2], (xT, traces), "sample")
     error = jnp.zeros(count, dtype) if probes is None else jnp.std(traces, axis=1, ddof=1) / math.sqrt(probes)
     return LogLikelihood(jax.vmap(log_prob_T)(xT) + jnp.mean(traces, axis=1), error, xT)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
@@ -12,15 +13,18 @@ import numpy as np
 
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, Reverse
+from ..equation._conditions import first_row, map_rows
+from ..equation._diffusion import Diffusion
 from ..equation._drift import scores
 from ..learning._sharding import pieces, take
 from ..solving import _validate as validate
-from ..solving._finite import warn_of_non_finite
-from ..solving._solve import solved
+from ..solving._finite import warn_of_explosions
+from ..solving._solve import plainly, solved
+from ._ends import check_ends, whole_number
 
 __all__ = ["posterior"]
 
-# How many numbers `posterior` holds at once: 64 MiB in single precision, before the network's own.
+# How many numbers the largest array of a chunk may hold: 64 MiB in single precision.
 _NUMBERS_AT_ONCE = 2**24
 
 
@@ -42,6 +46,9 @@ def posterior(
     With the exact score, `-P + 2*s + g` samples p(x₀ | x_T); so does `-P + C*s + (C - 1)**0.5 * g` only at
     C = 2: other C keep each marginal p_t and not the law of the path.
 
+    The draws are on axis 0, as NumPyro, PyTorch's distributions and sbi have it, and as `smdpx.metrics` wants them:
+    their means are `samples.mean(axis=0)`, and `samples[:, i]` is one case.
+
     Args:
         equation: a reverse `SDE`, `-P + 2*s + g`.
         xT: end states, arrays of shape (cases, ...).
@@ -53,71 +60,82 @@ def posterior(
         stepsize_controller: see `solve`.
         saveat: `diffrax.SaveAt(t1=True)` (default) for end points, `diffrax.SaveAt(t0=True, steps=True)` for whole
             trajectories.
-        chunk: how many samples to solve at once, which bounds the memory. Default: as many as hold 2²⁴
-            numbers. The noise depends on `key` and on `chunk`.
+        chunk: how many samples to solve at once, which bounds the memory. Default: as many as hold 2²⁴ numbers (64 MiB
+            in single precision), where a sample holds what is saved of it, or the largest array that its drift, network
+            included, computes. The noise depends on `key` and on `chunk`.
 
     Returns:
-        Samples of shape (cases, n, ...) at ts[-1]; with another `saveat`, (cases, n, times, ...).
+        Samples of shape (n, cases, ...) at ts[-1]; with another `saveat`, (n, cases, times, ...).
 
     Raises:
-        ValueError: n < 1, and as `solve`.
-        TypeError: an equation without noise.
+        ValueError: end states that are not finite (which case), none at all, or one state without the axis of cases; n
+            or chunk below 1; and as `solve`.
+        TypeError: an equation without noise, an n that is no integer.
 
     Warns:
-        NonFiniteWarning: samples that are not finite: how many, of which cases, and (of whole trajectories) from what
-            time on. Count them: leaving out what exploded without a word makes intervals too narrow.
-        UserWarning: a score's coefficient that is not 2, with which nothing is a posterior.
+        NonFiniteWarning: samples that are not finite, or beyond 10⁴ times both the median sample and the largest of xT:
+            how many, of which cases, and (of whole trajectories) from what time on. `finite` leaves them out and counts
+            them: to leave out what exploded without a word makes intervals too narrow.
+        UserWarning: a score's coefficient that is not 2, or a noise that is not the score's own g: with these nothing
+            is a posterior.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
     >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
     >>> s = sx.Score(lambda t, x, args: -x, g)
     >>> sx.posterior(-P + 2 * s + g, jnp.zeros(4), [1.0, 0.5, 0.0], 10, key=jax.random.key(0)).shape
-    (4, 10)
+    (10, 4)
     """
     if not isinstance(equation, SDE):
         raise TypeError(
             f"`posterior` samples an SDE; `{equation}` has no noise and would give {n} equal copies. "
-            "Write `-P + 2*s + g`, or call `maximum_likelihood`."
+            "Write `-P + 2*s + g`, or call `point_estimate`."
         )
-    _warn_of_other_coefficients(equation)
-    if n < 1:
-        raise ValueError(f"`posterior` needs n >= 1 samples a case; got {n}.")
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"`chunk` must be at least 1; got {chunk}.")
-    validate.check_states(xT, "xT")
-    whole = saveat is not None and eqx.tree_equal(saveat, dfx.SaveAt(t1=True)) is not True
+    n, numbers = whole_number("n", n), check_ends(equation, xT, args)
+    _warn_of_no_posterior(equation, xT, ts, args)
+    keep = "end" if saveat is None else plainly(saveat)
     cases = jtu.tree_leaves(xT)[0].shape[0]
     if chunk is None:
-        saved = sum(leaf.size for leaf in jtu.tree_leaves(xT)) // cases * (len(ts) if whole else 1)
-        chunk = max(1, _NUMBERS_AT_ONCE // max(saved, 1))
+        saved = sum(leaf.size for leaf in jtu.tree_leaves(xT)) // cases * (1 if keep == "end" else len(ts))
+        chunk = max(1, _NUMBERS_AT_ONCE // max(saved, numbers, 1))
+    chunk = whole_number("chunk", chunk)
     devices = max(pieces(leaf) for leaf in jtu.tree_leaves(xT))
     chunk = max(devices, chunk - chunk % devices)
     size = min(chunk, cases * n + -(cases * n) % devices)
     index = np.repeat(np.arange(cases), n)
-    ends, all_of_it = [], jnp.array(True)
+    parts, most = [], None
     for start in range(0, cases * n, chunk):
         # The last chunk is filled up, so that every chunk runs the one compiled program.
         part = index[np.minimum(np.arange(start, start + size), cases * n - 1)]
-        x, fine = solved(
+        x, of_these = solved(
             equation,
             jtu.tree_map(lambda leaf: take(leaf, part), xT),  # noqa: B023
             ts,
             jr.fold_in(key, start),
-            args,
+            map_rows(lambda leaf: take(leaf, part), args),  # noqa: B023
             solver,
             stepsize_controller,
-            saveat if whole else dfx.SaveAt(t1=True),
+            dfx.SaveAt(t1=True) if keep == "end" else saveat,
         )
-        all_of_it &= fine
-        ends.append(x if whole else jtu.tree_map(lambda leaf: leaf[:, -1], x))
-    samples = jtu.tree_map(lambda *leaves: jnp.concatenate(leaves)[: cases * n], *ends)
-    samples = jtu.tree_map(lambda leaf: leaf.reshape((cases, n, *leaf.shape[1:])), samples)
-    every = whole and eqx.tree_equal(saveat, dfx.SaveAt(t0=True, steps=True)) is True and validate.is_concrete(ts)
-    warn_of_non_finite(all_of_it, samples, "case", np.asarray(ts) if every else None, axes=2)
+        most = of_these if most is None else jtu.tree_map(jnp.maximum, most, of_these)
+        parts.append(x)
+    samples = _draws_first(parts, cases, n, keep == "end")
+    times = np.asarray(ts) if keep == "all" and validate.is_concrete(ts) else None
+    warn_of_explosions(most, samples, "case", times, like=xT, axes=2)
     return samples
 
 
-def _warn_of_other_coefficients(equation: SDE[Reverse]) -> None:
+@eqx.filter_jit
+def _draws_first(parts: list[State], cases: int, n: int, ends: bool) -> State:
+    """All chunks as one, (draws, cases, ...); in one program, so that the results are held twice and not four times."""
+
+    def lay(*leaves: Any) -> Any:
+        x = jnp.concatenate([leaf[:, -1] if ends else leaf for leaf in leaves])[: cases * n]
+        return jnp.swapaxes(x.reshape(cases, n, *x.shape[1:]), 0, 1)
+
+    return jtu.tree_map(lay, *parts)
+
+
+def _warn_of_no_posterior(equation: SDE[Reverse], xT: State, ts: Any, args: Args) -> None:
     for coefficient, score in scores(equation):
         if isinstance(coefficient, int | float) and coefficient != 2:
             warnings.warn(
@@ -125,3 +143,29 @@ def _warn_of_other_coefficients(equation: SDE[Reverse]) -> None:
                 f"{score!r} has {coefficient:g}. Write `-P + 2*s + g`; or call `solve` where you want this process.",
                 stacklevel=3,
             )
+        elif (difference := _other_noise(equation.diffusion, score.g, xT, ts, args)) is not None:
+            warnings.warn(
+                f"`{equation}` samples no posterior: its noise must be the g of {score!r}, the process's own, and "
+                f"{difference}. Write `-P + 2*s + s.g`; or call `solve` where you want this process.",
+                stacklevel=3,
+            )
+
+
+def _other_noise(noise: Diffusion, g: Diffusion, xT: State, ts: Any, args: Args) -> str | None:
+    """Where two noises differ, at the first or the last time, so far as their values are known."""
+    if eqx.tree_equal(noise, g) is True or not validate.is_concrete(ts):
+        return None
+    leaves = jtu.tree_leaves(xT)
+    with jax.ensure_compile_time_eval():  # under the user's jit too, noises that are known are compared
+        one = jtu.tree_map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), xT)
+        for t in (ts[0], ts[-1]):
+            now = jnp.asarray(t, jnp.result_type(*leaves))
+            values = [jtu.tree_leaves(each.like(now, one, first_row(args))) for each in (noise, g)]
+            if not validate.is_concrete(values):
+                return None
+            for ours, own in zip(*jax.device_get(values), strict=True):
+                apart = np.abs(ours - own) > 1e-5 * np.abs(own)
+                if apart.any():
+                    i = np.unravel_index(np.argmax(apart), apart.shape)
+                    return f"at t = {float(t):g} it is {float(ours[i]):g}, not {float(own[i]):g}"
+    return None

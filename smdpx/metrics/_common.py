@@ -69,7 +69,7 @@ def as_samples(name: str, value: Samples, least: int = 1) -> Float[np.ndarray, "
     if bad:
         raise ValueError(
             f"`{name}` must be finite, got {bad} of {array.size} values that are not. Such samples "
-            "have exploded: report how many there are, and leave them out"
+            "have exploded: report how many there are, and leave them out (`smdpx.finite` does so for draws)"
         )
     return array
 
@@ -93,19 +93,20 @@ def as_draws(
     check_array("samples", samples)
     check_array("truth", truth)
     if samples.shape[1:] != truth.shape:
-        swapped = samples.shape[:1] + samples.shape[2:] == truth.shape != ()
-        mend = (
-            "These are (cases, draws, ...): write `jnp.moveaxis(samples, 1, 0)`"
-            if swapped
-            else "`jnp.moveaxis(samples, i, 0)` brings the draws to the front"
-        )
         raise ValueError(
             f"`samples` must be shaped (draws, *truth.shape), draws first, then cases; got samples {samples.shape} and "
-            f"truth {truth.shape}. {mend}"
+            f"truth {truth.shape}. {draws_to_the_front('samples', samples, truth)}"
         )
     draws = as_samples("samples", samples, least)
     # The check counts axis 0, which a scalar truth lacks.
     return draws, as_samples("truth", truth.reshape(1, *truth.shape)).reshape(truth.shape)
+
+
+def draws_to_the_front(name: str, samples: Any, truth: Any) -> str:
+    """What to write of samples that do not fit the truth: of (cases, draws, ...) it is known."""
+    if samples.shape[:1] + samples.shape[2:] == truth.shape != ():
+        return f"These are (cases, draws, ...): write `jnp.moveaxis({name}, 1, 0)`"
+    return f"`jnp.moveaxis({name}, i, 0)` brings the draws to the front"
 
 
 def flatten(x: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n d"]:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..equation._linear import squared_wavenumbers
-from ._common import Samples, as_draws, as_samples, check_array
+from ._common import Samples, as_draws, as_samples, check_array, draws_to_the_front
 
 
 def power_spectrum(x: Samples) -> tuple[Int[np.ndarray, " bins"], Float[np.ndarray, "... bins"]]:
@@ -82,7 +82,7 @@ def spectral_error(samples: Samples, truth: Samples, *, largest: int = 10) -> fl
     if guess.shape != target.shape and guess.shape[1:] != target.shape:
         raise ValueError(
             "`samples` must be shaped as `truth`, (cases, n, n), or with draws in front, (draws, cases, n, n); got "
-            f"samples {guess.shape} and truth {target.shape}"
+            f"samples {guess.shape} and truth {target.shape}. {draws_to_the_front('samples', guess, target)}"
         )
     half = target.shape[-1] // 2
     if not 1 <= largest <= half:
@@ -188,7 +188,7 @@ def reconstruction_error(forward: Callable[[Any], Any], x0: Samples, xT: Samples
     if x0.shape != xT.shape and x0.shape[1:] != xT.shape:
         raise ValueError(
             "`x0` must be shaped as `xT`, (cases, ...), or with draws in front, (draws, cases, ...); got "
-            f"x0 {x0.shape} and xT {xT.shape}"
+            f"x0 {x0.shape} and xT {xT.shape}. {draws_to_the_front('x0', x0, xT)}"
         )
     guess, end = as_samples("x0", x0), as_samples("xT", xT)
     again = _each(forward, jnp.asarray(guess.reshape(-1, *end.shape[1:])))

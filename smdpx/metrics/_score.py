@@ -14,9 +14,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from .._types import State
+from .._types import Args, State
 from ..equation._diffusion import Diffusion
 from ..equation._drift import Score
+from ..solving._terms import over_samples
 
 
 class ScoreError(NamedTuple):
@@ -36,6 +37,7 @@ def score_error(
     exact: Callable[[Any, Any, Any], Any],
     t: ArrayLike,
     x: State,
+    args: Args = None,
 ) -> ScoreError:
     """The error of a score against the exact one over samples of the process.
 
@@ -48,6 +50,7 @@ def score_error(
         t: times of the samples, shape (samples,).
         x: states of the process at these times, shape (samples, ...) or a tree: drawn from p_t, they are what weights
             the error.
+        args: handed to both; a `PerSample` in it has a row for each sample.
 
     Returns:
         A `ScoreError`.
@@ -72,28 +75,27 @@ def score_error(
         raise ValueError(f"`t` must hold one time for each of the samples in `x`; got {times.shape} and {shapes}.")
     net, g = (score.net, score.g) if isinstance(score, Score) else (score, Diffusion(1.0))
 
-    error, product, power, counted = _moments(net, exact, g, times, states)
+    error, product, power, counted = _moments(net, exact, g, times, states, args)
     if counted == 0:
         raise ValueError("`score` has no component with noise at any of the times `t`, so nothing of it is trained.")
     return ScoreError(float(jnp.sqrt(error / power)), float(product / power))
 
 
 @eqx.filter_jit
-def _moments(net: Any, exact: Any, g: Diffusion, times: Array, states: State) -> tuple[Array, Array, Array, Array]:
+def _moments(net: Any, exact: Any, g: Diffusion, times: Array, states: State, args: Args) -> tuple[Array, ...]:
     """Sums of the squared error, the product, the exact score's square, and the components that count."""
 
-    def noisy(s: State, t: Array, x: State) -> State:
+    def noisy(s: State, t: Array, x: State, args: Args) -> State:
         # Selected, not multiplied: where nothing is trained a network may be anything, infinite too.
-        return jax.tree.map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), g.like(t, x), s)
+        return jax.tree.map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), g.like(t, x, args), s)
 
-    def moments(t: Array, x: State) -> tuple[Array, Array, Array, Array]:
-        learned, truth = noisy(net(t, x, None), t, x), noisy(exact(t, x, None), t, x)
+    def moments(t: Array, x: State, args: Args) -> tuple[Array, Array, Array, Array]:
+        learned, truth = noisy(net(t, x, args), t, x, args), noisy(exact(t, x, args), t, x, args)
         error = jax.tree.map(jnp.subtract, learned, truth)
-        ones = noisy(jax.tree.map(jnp.ones_like, x), t, x)
+        ones = noisy(jax.tree.map(jnp.ones_like, x), t, x, args)
         return _dot(error, error), _dot(learned, truth), _dot(truth, truth), _dot(ones, ones)
 
-    error, product, power, counted = (jnp.sum(value) for value in jax.vmap(moments)(times, states))
-    return error, product, power, counted
+    return tuple(jnp.sum(value) for value in over_samples(moments, args, times, states))
 
 
 def _dot(a: State, b: State) -> Array:

@@ -20,7 +20,7 @@ from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import PerSample, rows, with_rows
 from . import _validate as validate
-from ._finite import all_fine, warn_of_non_finite
+from ._finite import largest, warn_of_explosions
 from ._march import Table, march
 from ._solvers import abilities, levy_area
 from ._terms import Clock, GridNoise, WarpedClock, lower, sign_of
@@ -91,8 +91,8 @@ def solve(
     ((3, 11), 0.3679)
     """
     how = (solver, stepsize_controller, saveat, adjoint, brownian_path)
-    ys, fine = solved(equation, x0, ts, key, args, *how)
-    warn_of_non_finite(fine, ys, "sample", np.asarray(ts) if saveat is None and validate.is_concrete(ts) else None)
+    ys, most = solved(equation, x0, ts, key, args, *how)
+    warn_of_explosions(most, ys, "sample", np.asarray(ts) if saveat is None and validate.is_concrete(ts) else None)
     return ys
 
 
@@ -108,7 +108,7 @@ def solved(
     adjoint: dfx.AbstractAdjoint | None = None,
     brownian_path: dfx.AbstractBrownianPath | None = None,
 ) -> tuple[State, Any]:
-    """What `solve` returns, and whether all of it is finite, for callers that say themselves what is not."""
+    """What `solve` returns and the `largest` numbers in it, None where unknown: for callers that warn themselves."""
     solver = dfx.Euler() if solver is None else solver
     if not isinstance(equation, AbstractDrift | SDE):
         raise TypeError(f"`solve` needs an equation such as `-P + s`; got {type(equation).__name__}.")
@@ -144,7 +144,7 @@ def solved(
     else:
         _raise_if_failed(equation, solver, result, reached)
     # Room that was not needed for saving is filled with infinities by diffrax.
-    return ys, all_fine(ys) if saveat is None or _plainly(saveat) == "end" else True
+    return ys, largest(ys) if saveat is None or plainly(saveat) == "end" else None
 
 
 # Above how many steps a window's gradient runs them again, and up to how many numbers a state. Measured in
@@ -211,10 +211,10 @@ def _diffeqsolve(*args: Any, **kwargs: Any) -> dfx.Solution:
 def _march_keeps(solver: Any, controller: Any, saveat: Any, adjoint: Any, path: Any) -> str | None:
     """What the march would save; None where it cannot solve this."""
     others = controller is not None or adjoint is not None or path is not None
-    return None if others or not abilities(solver).whole_steps else _plainly(saveat)
+    return None if others or not abilities(solver).whole_steps else plainly(saveat)
 
 
-def _plainly(saveat: dfx.SaveAt | None) -> str | None:
+def plainly(saveat: dfx.SaveAt | None) -> str | None:
     """What is saved: "all" states, those "after" the first, the "end"; None for what diffrax alone knows to save."""
     plain = {
         "all": dfx.SaveAt(t0=True, steps=True),
@@ -247,7 +247,7 @@ def _march(
         ys = jtu.tree_map(lambda y: y[:, 0], _sample_by_sample(run, x0, key, args))
     else:
         ys = run(x0, key, args)
-    return ys, all_fine(ys)
+    return ys, largest(ys)
 
 
 def _sample_by_sample(run: Any, x0: State, key: Key | None, args: Args) -> Any:

@@ -4,7 +4,9 @@ Everything here looks at concrete values where there are some and at shapes wher
 the user's own jit), and costs nothing inside a compiled loop.
 """
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import diffrax as dfx
@@ -27,8 +29,8 @@ def is_concrete(*xs: Any) -> bool:
     return not any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(xs))
 
 
-def check_states(x: Any, name: str) -> None:
-    """Raise where x is not a batch of states: floating arrays with one leading sample axis."""
+def check_states(x: Any, name: str, what: str = "sample") -> None:
+    """Raise where x is not a batch of states: floating arrays with one leading axis, which counts samples or cases."""
     leaves = jtu.tree_leaves(x)
     if not leaves:
         raise ValueError(f"`{name}` holds no arrays.")
@@ -44,18 +46,18 @@ def check_states(x: Any, name: str) -> None:
             raise ValueError(f"`{name}` needs a leading sample axis; for one state write `{name}[None]`.")
     counts = {leaf.shape[0] for leaf in leaves}
     if len(counts) > 1:
-        raise ValueError(f"`{name}`: its arrays have different numbers of samples in front: {sorted(counts)}.")
+        raise ValueError(f"`{name}`: its arrays have different numbers of {what}s in front: {sorted(counts)}.")
     if counts == {0}:
-        raise ValueError(f"`{name}` has zero samples.")
+        raise ValueError(f"`{name}` has zero {what}s.")
 
 
-def check_finite_states(x: State, name: str) -> None:
-    """Raise where a batch of states holds a NaN or an infinity, naming the sample."""
+def check_finite_states(x: State, name: str, what: str = "sample") -> None:
+    """Raise where a batch of states holds a NaN or an infinity, naming the sample (or case)."""
     for leaf in jtu.tree_leaves(x):
         if is_concrete(leaf):
             bad = ~np.isfinite(np.asarray(leaf)).reshape(leaf.shape[0], -1).all(axis=1)
             if bad.any():
-                raise ValueError(f"`{name}` is not finite: sample {int(np.argmax(bad))} is the first of {bad.sum()}.")
+                raise ValueError(f"`{name}` is not finite: {what} {int(np.argmax(bad))} is the first of {bad.sum()}.")
 
 
 def check_paths(paths: Any, ts: Any, lengths: Any = None) -> None:
@@ -199,8 +201,8 @@ def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
             )
 
 
-def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args) -> None:
-    """Raise where a drift returns another tree, shape or dtype than the state's: both are shown."""
+def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str = "x0") -> None:
+    """Raise where a drift returns another tree, shape or dtype than the state's, or fails at a lone number."""
     count = jtu.tree_leaves(x)[0].shape[0]
     check_conditions(args, count, "samples")
     one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
@@ -210,15 +212,39 @@ def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args) -> None:
         leaf = term.drift
         f: Any = leaf.net if isinstance(leaf, Score) else leaf.increment if isinstance(leaf, StepDrift) else leaf.rate
         arguments = (now, one, now) if isinstance(leaf, StepDrift) else (now, one)
-        got = eqx.filter_eval_shape(lambda args, a, f=f: f(*a, first_row(args)), args, arguments)
+        with _one_state_given(leaf, x, name):
+            got = eqx.filter_eval_shape(lambda args, a, f=f: f(*a, first_row(args)), args, arguments)
         if _struct(got) != _struct(one):
+            hints = _without_axis(x, name) + hint_of_missing_wrapper(args, count)
             raise ValueError(
                 f"`{leaf!r}` must return what it is given, one state of {_struct(one)}; it returned {_struct(got)}. "
-                f"Its function sees one sample, without the leading sample axis.{hint_of_missing_wrapper(args, count)}"
+                f"Its function sees one sample, without the leading sample axis.{hints}"
             )
     if isinstance(equation, SDE):
         like = equation.diffusion.like
         eqx.filter_eval_shape(lambda args, now, one: like(now, one, first_row(args)), args, now, one)
+
+
+@contextlib.contextmanager
+def _one_state_given(drift: AbstractDrift, x: State, name: str) -> Iterator[None]:
+    """Say of a failing function that x, which is one state without a sample axis, was read as many numbers."""
+    try:
+        yield
+    except (IndexError, TypeError, ValueError) as error:
+        if not _without_axis(x, name):
+            raise
+        why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise ValueError(f"`{drift!r}` failed at one sample of `{name}` ({why}).{_without_axis(x, name)}") from error
+
+
+def _without_axis(x: State, name: str) -> str:
+    """What to write where the sample axis may have been forgotten: each sample is a number."""
+    shapes = [leaf.shape for leaf in jtu.tree_leaves(x)]
+    if any(len(shape) != 1 for shape in shapes):
+        return ""
+    return f" `{name}` of shape {shapes[0]} is {shapes[0][0]} samples of a scalar state; if it is one state, write " + (
+        f"`{name}[None]`." if jtu.tree_structure(x) == jtu.tree_structure(0) else "`[None]` for each array in it."
+    )
 
 
 def _struct(x: Any) -> str:

@@ -40,10 +40,6 @@ def exact_samples(observed):
     return jax.vmap(lambda x, key: HEAT.sample_posterior(T, x, key=key))(observed, keys)
 
 
-def draws_first(samples):
-    return jnp.moveaxis(samples, 1, 0)
-
-
 def normal_pairs(m, slope=0.5, std=0.3):
     """Scalar states x_T = slope · x₀ + std · ξ, of a prior N(2, 1)."""
     x0 = 2 + jax.random.normal(K0, (m,))
@@ -54,13 +50,13 @@ def test_heat_samples_are_the_posteriors():
     x0, xT = pairs(20_000, K0)
     truth, observed = pairs(300, K1)
     samples = ensemble_smoother(x0, xT, observed, 100, key=KEY)
-    assert samples.shape == (300, 100, 8, 8)
+    assert samples.shape == (100, 300, 8, 8)
     exact = exact_mean(observed)
     # 100 draws a case add their own error to the mean's.
-    off = jnp.mean((samples.mean(1) - exact) ** 2) - jnp.mean(samples.var(1)) / 100
+    off = jnp.mean((samples.mean(0) - exact) ** 2) - jnp.mean(samples.var(0)) / 100
     assert float(off / jnp.mean(exact**2)) < 0.02**2
-    assert metrics.spread_skill(draws_first(samples), truth).ratio == pytest.approx(1, abs=0.06)
-    error, exact_error = (float(jnp.mean((x - truth) ** 2)) for x in (samples[:, 0], exact_samples(observed)))
+    assert metrics.spread_skill(samples, truth).ratio == pytest.approx(1, abs=0.06)
+    error, exact_error = (float(jnp.mean((x - truth) ** 2)) for x in (samples[0], exact_samples(observed)))
     assert error == pytest.approx(exact_error, rel=0.1)
 
 
@@ -74,8 +70,8 @@ def test_a_scalar_problem_is_exact_up_to_sampling_error():
     observed = jnp.array([-1.0, 0.0, 2.0])
     samples = ensemble_smoother(x0, xT, observed, m, key=KEY)
     expected, spread = ou.posterior(observed)
-    assert samples.mean(1) == pytest.approx(np.asarray(expected), abs=0.02)
-    assert samples.var(1) == pytest.approx(float(spread), rel=0.02)
+    assert samples.mean(0) == pytest.approx(np.asarray(expected), abs=0.02)
+    assert samples.var(0) == pytest.approx(float(spread), rel=0.02)
 
 
 @pytest.mark.parametrize("noise", [0.1, 1.0])
@@ -84,8 +80,8 @@ def test_noise_of_the_observation_widens_the_posterior(noise):
     observed = jnp.array([0.0, 1.0])
     samples = ensemble_smoother(x0, xT, observed, 40_000, key=KEY, noise=noise)
     gain = 0.5 / (0.25 + 0.09 + noise**2)
-    assert samples.mean(1) == pytest.approx(2 + gain * (np.asarray(observed) - 1), abs=0.02)
-    assert samples.var(1) == pytest.approx(1 - 0.5 * gain, rel=0.03)
+    assert samples.mean(0) == pytest.approx(2 + gain * (np.asarray(observed) - 1), abs=0.02)
+    assert samples.var(0) == pytest.approx(1 - 0.5 * gain, rel=0.03)
 
 
 def test_components_of_very_different_size_keep_their_information():
@@ -95,7 +91,7 @@ def test_components_of_very_different_size_keep_their_information():
     xT = 100 + jnp.concatenate([1e-3 * small, 10 * large], axis=1)
     observed = 100 + jnp.array([[2e-3, -7.0]])
     x0 = jnp.concatenate([small, large, jax.random.normal(K2, (3000, 1))], axis=1)
-    samples = ensemble_smoother(x0, xT, observed, 3000, key=KEY)[0]
+    samples = ensemble_smoother(x0, xT, observed, 3000, key=KEY)[:, 0]
     assert samples[:, :2].mean(0) == pytest.approx(np.array([2, -0.7]), abs=0.05)
     assert samples[:, :2].std(0) == pytest.approx(0, abs=0.02)
     assert samples[:, 2].std() == pytest.approx(1, abs=0.05)
@@ -114,7 +110,7 @@ def few():
 def test_small_ensembles_are_overconfident_as_documented(few):
     _, _, truth, _, samples = few
     # Variances are 3/4 and 4/3 of what they should be.
-    assert metrics.spread_skill(draws_first(samples), truth).ratio == pytest.approx(0.75, abs=0.08)
+    assert metrics.spread_skill(samples, truth).ratio == pytest.approx(0.75, abs=0.08)
 
 
 def test_one_smoother_for_each_mode_needs_few_members(few):
@@ -124,11 +120,11 @@ def test_one_smoother_for_each_mode_needs_few_members(few):
 
     x0, xT, truth, observed, together = few
     per_mode = jax.vmap(partial(ensemble_smoother, n=256, key=KEY), in_axes=-1, out_axes=-1)
-    samples = modes(per_mode(modes(x0), modes(xT), modes(observed)).reshape(300, 256, 8, 8))
+    samples = modes(per_mode(modes(x0), modes(xT), modes(observed)).reshape(256, 300, 8, 8))
     exact = exact_mean(observed).reshape(300, 64)
-    local, full = (jnp.mean((x.reshape(300, 256, 64).mean(1) - exact) ** 2) for x in (samples, together))
+    local, full = (jnp.mean((x.reshape(256, 300, 64).mean(0) - exact) ** 2) for x in (samples, together))
     assert float(local) < float(full) / 10
-    ratio = metrics.spread_skill(draws_first(samples.reshape(300, 256, 8, 8)), truth).ratio
+    ratio = metrics.spread_skill(samples.reshape(256, 300, 8, 8), truth).ratio
     assert ratio == pytest.approx(1, abs=0.08)
 
 
@@ -138,19 +134,19 @@ def test_members_are_dealt_out_evenly_and_at_random():
     xT = jnp.where(jnp.arange(50) % 2 == 0, 1.0, -1.0) * jnp.where(jnp.arange(50) % 4 < 2, 1.0, -1.0)
     samples = ensemble_smoother(x0, xT, jnp.zeros(20), 10, key=KEY, noise=1e4)
     members = np.rint(np.asarray(samples)).astype(int)
-    assert all(len(set(row)) == 10 for row in members)
+    assert all(len(set(case)) == 10 for case in members.T)
     assert np.bincount(members.ravel()).tolist() == [4] * 50
-    assert not np.array_equal(np.sort(members[0]), np.arange(10))
-    everyone = np.sort(np.rint(np.asarray(ensemble_smoother(x0, xT, jnp.zeros(2), 50, key=KEY, noise=1e4))), axis=1)
-    assert np.array_equal(everyone, np.stack([x0, x0]))
+    assert not np.array_equal(np.sort(members[:, 0]), np.arange(10))
+    everyone = np.sort(np.rint(np.asarray(ensemble_smoother(x0, xT, jnp.zeros(2), 50, key=KEY, noise=1e4))), axis=0)
+    assert np.array_equal(everyone, np.stack([x0, x0], axis=1))
 
 
 def test_what_is_observed_may_be_a_part_of_the_end():
     x0 = jax.random.normal(K0, (2000, 3, 2))
     samples = ensemble_smoother(x0, x0[:, 1, 0], jnp.array([1.5, -0.5]), 2000, key=KEY)
-    assert samples.shape == (2, 2000, 3, 2)
-    assert samples[:, :, 1, 0] == pytest.approx(np.array([[1.5], [-0.5]]).repeat(2000, 1), abs=1e-5)
-    assert samples[:, :, 0, 1].std(1) == pytest.approx(1, abs=0.05)
+    assert samples.shape == (2000, 2, 3, 2)
+    assert samples[:, :, 1, 0] == pytest.approx(np.array([[1.5, -0.5]]).repeat(2000, 0), abs=1e-5)
+    assert samples[:, :, 0, 1].std(0) == pytest.approx(1, abs=0.05)
 
 
 def test_the_same_key_gives_the_same_samples_in_or_out_of_jit():
@@ -164,7 +160,7 @@ def test_the_same_key_gives_the_same_samples_in_or_out_of_jit():
 
 def test_ends_that_tell_nothing_leave_the_prior():
     x0 = jnp.arange(5.0)
-    assert jnp.array_equal(jnp.sort(ensemble_smoother(x0, jnp.ones(5), jnp.ones(1), 5, key=KEY)[0]), x0)
+    assert jnp.array_equal(jnp.sort(ensemble_smoother(x0, jnp.ones(5), jnp.ones(1), 5, key=KEY)[:, 0]), x0)
 
 
 @pytest.mark.usefixtures("as_users_run")
@@ -210,5 +206,5 @@ class TestErrors:
         x0, xT = jax.random.normal(K0, (2, 4, 3))
         with pytest.raises(ValueError, match="ensemble of 4 members fits 3 observed components exactly"):
             self.call(x0, xT)
-        assert self.call(x0, xT, noise=0.1).shape == (2, 4, 3)
-        assert self.call(x0, xT, rtol=0.9).shape == (2, 4, 3)
+        assert self.call(x0, xT, noise=0.1).shape == (4, 2, 3)
+        assert self.call(x0, xT, rtol=0.9).shape == (4, 2, 3)

@@ -19,7 +19,7 @@ BACK = np.linspace(T, 0.0, 201)
 
 
 def test_posterior_samples_have_the_exact_mean_and_variance():
-    x0 = sx.posterior(-P + 2 * s + g, jnp.array([0.3]), BACK, 4000, key=jr.key(0), solver=dfx.Heun())[0]
+    x0 = sx.posterior(-P + 2 * s + g, jnp.array([0.3]), BACK, 4000, key=jr.key(0), solver=dfx.Heun())[:, 0]
     exact = OU.posterior(T, jnp.array(0.3))
     variance = float(exact.covariance())
     assert abs(float(x0.mean() - exact.mean())) < 3 * (variance / 4000) ** 0.5
@@ -27,37 +27,39 @@ def test_posterior_samples_have_the_exact_mean_and_variance():
     assert abs(float(x0.var()) / variance - 1) < 3 * (2 / 4000) ** 0.5
 
 
-def test_posterior_gives_cases_by_samples():
-    assert sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::50], 5, key=jr.key(0)).shape == (3, 5)
+def test_posterior_gives_draws_by_cases():
+    x = sx.posterior(-P + 2 * s + g, jnp.array([-1.0, 0.0, 1.0]), BACK[::20], 500, key=jr.key(0))
+    assert x.shape == (500, 3)
+    assert (jnp.diff(x.mean(axis=0)) > 0.5).all()
 
 
 def test_posterior_gives_whole_trajectories():
     steps = dfx.SaveAt(t0=True, steps=True)
-    x = sx.posterior(-P + 2 * s + g, jnp.arange(3.0), BACK[::50], 5, key=jr.key(0), saveat=steps)
-    assert x.shape == (3, 5, 5)
-    np.testing.assert_array_equal(x[:, :, 0], jnp.broadcast_to(jnp.arange(3.0)[:, None], (3, 5)))
+    x = sx.posterior(-P + 2 * s + g, jnp.arange(3.0), BACK[::50], 4, key=jr.key(0), saveat=steps)
+    assert x.shape == (4, 3, 5)
+    np.testing.assert_array_equal(x[:, :, 0], jnp.broadcast_to(jnp.arange(3.0), (4, 3)))
 
 
 def test_posterior_in_chunks_fills_every_case():
     x = sx.posterior(-P + 2 * s + g, jnp.array([-1.0, 1.0]), BACK[::50], 7, key=jr.key(0), chunk=4)
-    assert x.shape == (2, 7)
+    assert x.shape == (7, 2)
     assert len(np.unique(np.asarray(x))) == 14
 
 
 @pytest.mark.parametrize("n", [0, -1])
 def test_zero_samples_are_an_error(n):
-    with pytest.raises(ValueError, match="n >= 1"):
+    with pytest.raises(ValueError, match="`n` must be at least 1; got"):
         sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK, n, key=jr.key(0))
 
 
 @pytest.mark.usefixtures("as_users_run")
 def test_posterior_of_an_ode_is_an_error():
-    with pytest.raises(TypeError, match="maximum_likelihood"):
+    with pytest.raises(TypeError, match="point_estimate"):
         sx.posterior(-P + s, jnp.zeros(3), BACK, 5, key=jr.key(0))  # pyright: ignore
 
 
-def test_maximum_likelihood_follows_the_flow():
-    x = sx.maximum_likelihood(-P + s, jnp.array([0.3]), BACK, solver=dfx.Tsit5())
+def test_point_estimate_follows_the_flow():
+    x = sx.point_estimate(-P + s, jnp.array([0.3]), BACK, solver=dfx.Tsit5())
     whole = sx.solve(-P + s, jnp.array([0.3]), BACK, solver=dfx.Tsit5())
     np.testing.assert_allclose(x, whole[:, -1], rtol=1e-6)
 
@@ -65,15 +67,15 @@ def test_maximum_likelihood_follows_the_flow():
 def test_the_flow_keeps_the_marginals():
     # Quantiles of p_T go to the same quantiles of p_0.
     xT = jnp.sort(OU.sample(T, 20_000, key=jr.key(1)))[::100]
-    x0 = sx.maximum_likelihood(-P + s, xT, BACK, solver=dfx.Tsit5())
+    x0 = sx.point_estimate(-P + s, xT, BACK, solver=dfx.Tsit5())
     exact = jnp.sort(OU.sample(0.0, 20_000, key=jr.key(2)))[::100]
     assert float(jnp.mean(jnp.abs(x0 - exact))) < 0.02
 
 
 @pytest.mark.usefixtures("as_users_run")
-def test_maximum_likelihood_of_an_sde_is_an_error():
+def test_point_estimate_of_an_sde_is_an_error():
     with pytest.raises(TypeError, match="posterior"):
-        sx.maximum_likelihood(-P + 2 * s + g, jnp.zeros(3), BACK)  # pyright: ignore
+        sx.point_estimate(-P + 2 * s + g, jnp.zeros(3), BACK)  # pyright: ignore
 
 
 X0 = jnp.linspace(-1.5, 1.5, 13)
@@ -145,13 +147,37 @@ def test_inference_runs_inside_jit():
 
 def test_saving_the_end_alone_is_the_default():
     how = {"key": jr.key(0), "saveat": dfx.SaveAt(t1=True)}
-    assert sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::50], 5, **how).shape == (3, 5)
+    assert sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::50], 5, **how).shape == (5, 3)
 
 
 @pytest.mark.parametrize("c", [1, 3.0])
 def test_a_posterior_with_another_coefficient_than_two_warns(c):
     with pytest.warns(UserWarning, match=r"samples no posterior.*coefficient 2 \(C = 2\)"):
         sx.posterior(-P + c * s + g, jnp.zeros(3), BACK[::50], 5, key=jr.key(0))
+
+
+@pytest.mark.parametrize(
+    ("noise", "difference"),
+    [
+        (0.5 * g, "at t = 2 it is 0.2, not 0.4"),
+        (sx.Diffusion(lambda t: G * (1 - 0.1 * t)), "at t = 2 it is 0.32, not 0.4"),
+        (sx.Diffusion(lambda t: G - 0.1 * (2 - t)), "at t = 0 it is 0.2, not 0.4"),
+    ],
+    ids=["half", "a function", "at the other end"],
+)
+def test_a_posterior_with_another_noise_than_the_scores_warns(noise, difference):
+    with pytest.warns(UserWarning, match=rf"samples no posterior: its noise must be .*{difference}.*2\*s \+ s\.g"):
+        sx.posterior(-P + 2 * s + noise, jnp.zeros(3), BACK[::50], 5, key=jr.key(0))
+
+
+@pytest.mark.parametrize("noise", [sx.Diffusion(np.float32(G)), sx.Diffusion(lambda t: G + 0 * t), s.g], ids=str)
+def test_the_scores_noise_in_other_words_is_the_same(noise):
+    sx.posterior(-P + 2 * s + noise, jnp.zeros(3), BACK[::50], 5, key=jr.key(0))
+
+
+def test_another_noise_is_seen_under_jit_too():
+    with pytest.warns(UserWarning, match="samples no posterior: its noise"):
+        jax.eval_shape(lambda x: sx.posterior(-P + 2 * s + 0.5 * g, x, BACK[::50], 5, key=jr.key(0)), jnp.zeros(3))
 
 
 def test_probes_are_independent_between_samples():

@@ -165,7 +165,7 @@ def posterior(chunk):
     x = jnp.linspace(-1, 1, 16).reshape(8, 2)
     sample = lambda x: sx.posterior(-P + 2 * s + g, x, ts[::-1], 3, key=jax.random.key(3), chunk=chunk)
     one, four = sample(x), sample(jax.device_put(x, split))
-    return float(abs(one - four).max()), four.sharding.shard_shape(four.shape)[0]
+    return float(abs(one - four).max()), four.sharding.shard_shape(four.shape)[1]
 
 
 data = jax.random.normal(jax.random.key(1), (32, 6, 2))

@@ -220,6 +220,20 @@ def test_reconstruction_refuses(forward, x0, message):
         metrics.reconstruction_error(forward, x0, jnp.ones((3, 2)))
 
 
+@pytest.mark.parametrize(
+    ("score", "name"),
+    [
+        (metrics.spectral_error, "samples"),
+        (metrics.spread_skill, "samples"),
+        (lambda x, y: metrics.reconstruction_error(lambda x: x, x, y), "x0"),
+    ],
+    ids=["spectral_error", "spread_skill", "reconstruction_error"],
+)
+def test_cases_before_draws_are_refused(score, name):
+    with pytest.raises(ValueError, match=rf"\(cases, draws, ...\): write `jnp.moveaxis\({name}, 1, 0\)`"):
+        score(jnp.ones((3, 5, 8, 8)), jnp.ones((3, 8, 8)))
+
+
 # Rank histograms
 
 

@@ -289,6 +289,12 @@ class TestDraws:
         with pytest.raises(ValueError, match=r"`samples` must be shaped.*\(4, 9\).*\(4,\)"):
             self.call(name, jnp.ones((4, 9)), jnp.ones(4))
 
+    @pytest.mark.parametrize("state", [(), (2,)], ids=["numbers", "vectors"])
+    def test_refuse_cases_before_draws_and_say_what_to_write(self, name, state):
+        mend = r"\(cases, draws, ...\): write `jnp.moveaxis\(samples, 1, 0\)`"
+        with pytest.raises(ValueError, match=mend):
+            self.call(name, jnp.ones((4, 9, *state)), jnp.ones((4, *state)))
+
     def test_refuse_what_has_exploded(self, name):
         with pytest.raises(ValueError, match="`samples` must be finite, got 12 of 12"):
             self.call(name, jnp.full((3, 4), jnp.inf), jnp.ones(4))

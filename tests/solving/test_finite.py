@@ -33,7 +33,7 @@ def test_posterior_of_whole_trajectories_says_from_what_time_on():
 
 def test_the_flow_and_langevin_say_it_too():
     with pytest.warns(sx.NonFiniteWarning, match="case 1"):
-        sx.maximum_likelihood(CUBE, X, TS)
+        sx.point_estimate(CUBE, X, TS)
     with pytest.warns(sx.NonFiniteWarning, match="sample 1"):
         sx.langevin(sx.Score(lambda t, x, args: x**3, g), X, 0.0, step=0.01, steps=100, key=KEY)
 
@@ -53,3 +53,94 @@ def test_room_that_diffrax_left_empty_is_no_solution():
 
 def test_inside_jit_nothing_is_looked_at():
     assert not jnp.isfinite(jax.jit(lambda x: sx.solve(CUBE, x, TS))(X)[1, -1])
+
+
+# Far beyond the others, in any unit
+
+
+def explode(unit, xT, **how):
+    """Posterior samples where what starts beyond 1 unit grows by 1.3¹⁰⁰, 2e11, and the rest stays."""
+    grow = sx.ReverseDrift(lambda t, x, args: jnp.where(jnp.abs(x) > unit, 30 * x, 0))
+    noise = sx.Diffusion(1e-6 * unit)
+    return sx.posterior(grow + 2 * sx.Score(lambda t, x, args: 0 * x, noise) + noise, xT, TS, 3, key=KEY, **how)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+def test_a_finite_draw_far_beyond_the_others_has_exploded_in_any_unit(unit):
+    xT = unit * jnp.array([0.1, 1.3, -0.2, 0.0])
+    with pytest.warns(sx.NonFiniteWarning, match=r"3 of 12 solutions .*\(case 1\).*sx\.finite\(samples, xT\)"):
+        x = explode(unit, xT)
+    assert jnp.isfinite(x).all()
+    kept, dropped = sx.finite(x[:, [0, 2, 3]], xT)
+    assert kept.shape == (3, 3)
+    assert not dropped.any()
+
+
+def test_whole_trajectories_say_when_they_left_the_others():
+    # 1.3^k > 10⁴ from k = 36 steps on.
+    with pytest.warns(sx.NonFiniteWarning, match=r"3 of 6 solutions .*\(case 1\), from t = 0\.6[45] on"):
+        explode(1.0, jnp.array([0.1, 1.3]), saveat=dfx.SaveAt(t0=True, steps=True))
+
+
+def test_ends_at_zero_are_usual():
+    x = explode(1.0, jnp.zeros(4))  # only noise, far beyond 10⁴ · 0
+    assert 0 < jnp.abs(x).max() < 1e-4
+
+
+def test_all_draws_that_grow_alike_have_not_exploded():
+    sx.posterior(sx.ReverseDrift(lambda t, x, args: 30 * x) + STILL + g, X, TS, 3, key=KEY)
+
+
+def test_where_all_is_well_nothing_is_looked_at_again(monkeypatch):
+    monkeypatch.delattr("smdpx.solving._finite._exploded")
+    explode(1.0, jnp.array([0.1, 0.2]))
+
+
+# What is left after them
+
+
+DRAWS = jnp.array([[1.0, 2.0, 3.0], [np.nan, 2.1, 1e10], [1.2, 2.2, -np.inf], [1.3, 2.3, 3.3]])
+
+
+def test_finite_keeps_the_first_good_draws_of_each_case_and_counts_the_rest():
+    kept, dropped = sx.finite(DRAWS)
+    np.testing.assert_array_equal(kept, jnp.array([[1.0, 2.0, 3.0], [1.2, 2.1, 3.3]]))
+    np.testing.assert_array_equal(dropped, [1, 0, 2])
+
+
+def test_finite_gives_good_samples_back_as_they_are():
+    kept, dropped = sx.finite(DRAWS[:, 1:2])
+    np.testing.assert_array_equal(kept, DRAWS[:, 1:2])
+    assert not dropped.any()
+
+
+def test_finite_drops_a_draw_from_all_arrays_of_a_tree_each_in_its_unit():
+    tree = {"u": jnp.stack([DRAWS, DRAWS], axis=-1), "v": np.full((4, 3), 1e-8).astype(np.float32)}
+    tree["v"][0, 1] = 1.0  # of v, not of u, an explosion
+    kept, dropped = sx.finite(tree)
+    np.testing.assert_array_equal(dropped, [1, 1, 2])
+    np.testing.assert_array_equal(kept["u"][..., 0], jnp.array([[1.0, 2.1, 3.0], [1.2, 2.2, 3.3]]))
+    np.testing.assert_array_equal(kept["v"], np.full((2, 3), 1e-8, np.float32))
+
+
+def test_draws_as_large_as_the_end_states_are_good():
+    draws = jnp.array([[1e-6], [2e-6], [1.0]])
+    assert sx.finite(draws)[1] == 1
+    assert sx.finite(draws, jnp.array([1.0]))[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore::smdpx.NonFiniteWarning")
+def test_finite_keeps_what_posterior_did_not_warn_of():
+    xT = jnp.array([0.1, 1.3, -0.2])
+    with pytest.raises(ValueError, match=r"All 3 draws of 1 of 3 cases exploded \(case 1\)"):
+        sx.finite(explode(1.0, xT), xT)
+
+
+def test_finite_under_jit_is_an_error():
+    with pytest.raises(TypeError, match="`finite` looks at values, which `jax.jit`"):
+        jax.jit(sx.finite)(DRAWS)
+
+
+def test_finite_wants_draws_and_cases():
+    with pytest.raises(ValueError, match=r"shape \(draws, cases, ...\).*got \(4,\).*`samples\[:, None\]`"):
+        sx.finite(DRAWS[:, 0])

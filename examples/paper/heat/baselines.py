@@ -28,8 +28,8 @@ def classical(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> l
     for name, smoother in (("", sx.ensemble_smoother), (" by mode", smoother_by_mode)):
         analysis = smoother(ensemble, ends, xT, 16, key=key, noise=preset.noise)
         rows += [
-            {"method": f"ensemble Kalman smoother{name}, mean", **figures(jnp.mean(analysis, axis=1), x0, xT)},
-            {"method": f"ensemble Kalman smoother{name}, sample", **figures(analysis[:, 0], x0, xT)},
+            {"method": f"ensemble Kalman smoother{name}, mean", **figures(jnp.mean(analysis, axis=0), x0, xT)},
+            {"method": f"ensemble Kalman smoother{name}, sample", **figures(analysis[0], x0, xT)},
         ]
     return rows
 
@@ -48,8 +48,8 @@ def smoother_by_mode(
     end = end + 1e-6 * jr.normal(key, end.shape)
     smooth = lambda start, end, seen, key: sx.ensemble_smoother(start, end, seen, n, key=key, noise=noise)  # noqa: E731
     found = jax.vmap(smooth)(start, end, seen, jr.split(key, len(start)))[..., 0]
-    real, imaginary = jnp.moveaxis(found.reshape(2, -1, len(observed), n), 1, -1)
-    return jnp.fft.irfft2((real + 1j * imaginary).reshape(len(observed), n, N, N // 2 + 1), s=(N, N))
+    real, imaginary = jnp.moveaxis(found.reshape(2, -1, n, len(observed)), 1, -1)
+    return jnp.fft.irfft2((real + 1j * imaginary).reshape(n, len(observed), N, N // 2 + 1), s=(N, N))
 
 
 def networks(preset: Preset, out: pathlib.Path, x0: jax.Array, xT: jax.Array, key: jax.Array) -> list[Row]:
@@ -129,6 +129,6 @@ def published(folder: pathlib.Path, x0: jax.Array, xT: jax.Array, key: jax.Array
 def _last_without_noise(equation: Any, xT: jax.Array, key: jax.Array) -> jax.Array:
     """The paper's code adds no noise in the last step."""
     if not isinstance(equation, sx.SDE):
-        return sx.maximum_likelihood(equation, xT, TS[::-1])
+        return sx.point_estimate(equation, xT, TS[::-1])
     x = sx.solve(equation, xT, TS[:0:-1], key=key)[:, -1]
-    return sx.maximum_likelihood(equation.drift, x, TS[1::-1])
+    return sx.point_estimate(equation.drift, x, TS[1::-1])

@@ -52,7 +52,7 @@ def _exact_samples(xT: jax.Array, keys: jax.Array) -> jax.Array:
 def learned_samples(scheme: Scheme, s: sx.Score, xT: jax.Array, draws: int, key: jax.Array) -> jax.Array:
     """Samples of the learned posterior, (draws, cases, n, n)."""
     equation = -scheme.P + 2 * s + g
-    return jnp.moveaxis(sx.posterior(equation, xT, scheme.grid()[::-1], draws, key=key, solver=scheme.solver), 1, 0)
+    return sx.posterior(equation, xT, scheme.grid()[::-1], draws, key=key, solver=scheme.solver)
 
 
 def posterior_figures(

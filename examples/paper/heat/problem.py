@@ -70,8 +70,8 @@ def infer(scheme: Scheme, s: sx.Score, name: str, xT: jax.Array, key: jax.Array)
     """The end at t = 0 of one inference, one field a case."""
     equation, ts = INFERENCES[name](scheme.P, s), scheme.grid()
     if isinstance(equation, sx.SDE):
-        return sx.posterior(equation, xT, ts[::-1], 1, key=key, solver=scheme.solver)[:, 0]
-    return sx.maximum_likelihood(equation, xT, ts[::-1], solver=scheme.solver)
+        return sx.posterior(equation, xT, ts[::-1], 1, key=key, solver=scheme.solver)[0]
+    return sx.point_estimate(equation, xT, ts[::-1], solver=scheme.solver)
 
 
 def conducted(x: jax.Array) -> jax.Array:

@@ -22,13 +22,13 @@ def evaluate(
     key_sde, key_posterior, key_data = jr.split(key, 3)
     g, back, T = s.g, ts[::-1], float(ts[-1])
     x0 = sx.posterior(-P + 2 * s + g, FEW, back, samples, key=key_posterior)
-    probability = jnp.mean(x0 > 0, axis=1)
+    probability = jnp.mean(x0 > 0, axis=0)
     error = score_error(s, exact, LATE, key_data)
     q = sx.metrics.posterior_metric_q
     return {
-        "Q flow": q(sx.maximum_likelihood(-P + s, ENDS, back)),
-        "Q noise-free": q(sx.maximum_likelihood(-P + 2 * s, ENDS, back)),
-        "Q SDE": q(sx.posterior(-P + 2 * s + g, ENDS, back, 1, key=key_sde)[:, 0]),
+        "Q flow": q(sx.point_estimate(-P + s, ENDS, back)),
+        "Q noise-free": q(sx.point_estimate(-P + 2 * s, ENDS, back)),
+        "Q SDE": q(sx.posterior(-P + 2 * s + g, ENDS, back, 1, key=key_sde)[0]),
         "posterior error": float(jnp.max(jnp.abs(probability - exact_probability(exact, T)))),
         "score error": error.relative_l2,
         "slope": error.slope,
