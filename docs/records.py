@@ -61,9 +61,9 @@ _CAPTIONS = {
 def toy_table() -> str:
     """The toy problem's table and where it comes from."""
     record = _read("toy/toy_cpu.json")
-    table = _example("_toy_table")
+    table = _example("toy")
     if record is None or table is None:
-        return _not_run("python examples/toy.py")
+        return _not_run("python examples/paper/toy/main.py")
     return f"{_unbroken(table.markdown_table(record['rows']))}\n\n{_training_time(record)}{_source(record)}"
 
 
@@ -73,13 +73,19 @@ def toy_figures() -> str:
         path.stem for path in (RESULTS / "toy").glob("*.png") if path.stem not in ("ou",) and "ou_" not in path.stem
     )
     names.sort(key=lambda name: list(_CAPTIONS).index(name) if name in _CAPTIONS else len(_CAPTIONS))
-    return "\n\n".join(_figure(f"results/toy/{name}.png", name) for name in names) or _not_run("python examples/toy.py")
+    return "\n\n".join(_figure(f"results/toy/{name}.png", name) for name in names) or _not_run(
+        "python examples/paper/toy/main.py"
+    )
 
 
 def ou_table() -> str:
     """Learned against exact scores of the Ornstein-Uhlenbeck mixture."""
     record = _read("toy/ou_cpu.json")
-    text = _not_run("python examples/toy.py") if record is None else f"{_tables(record['rows'])}\n\n{_source(record)}"
+    text = (
+        _not_run("python examples/paper/toy/main.py")
+        if record is None
+        else f"{_tables(record['rows'])}\n\n{_source(record)}"
+    )
     figures = sorted(path.name for path in (RESULTS / "toy").glob("ou*.png"))
     return "\n\n".join([text, *(_figure(f"results/toy/{name}", pathlib.Path(name).stem) for name in figures)])
 
@@ -123,9 +129,9 @@ def benchmark_heat() -> str:
 def _heat(table: str, *parts: str) -> str:
     """A table of the heat problem, its sources, and the figure of its first part."""
     records = [_read(f"heat/{part}_cpu.json") for part in parts]
-    module = _example("_heat_table")
+    module = _example("heat")
     if records[0] is None or module is None:
-        return _not_run("python examples/heat.py")
+        return _not_run("python examples/paper/heat/main.py")
     rows = _unbroken(getattr(module, table)(RESULTS / "heat", "cpu"))
     figure = RESULTS / "heat" / f"{parts[0]}.png"
     shown = [_figure(f"results/heat/{figure.name}", parts[0])] if figure.exists() and table != "markdown_table" else []
@@ -226,8 +232,8 @@ def _figure(path: str, name: str) -> str:
 
 
 def _example(name: str) -> Any:
-    """A module of `examples/` that makes an example's tables from its records."""
-    path = DOCS.parent / "examples" / f"{name}.py"
+    """The module of `examples/paper/` that makes a problem's tables from its records."""
+    path = DOCS.parent / "examples" / "paper" / name / "table.py"
     if not path.exists():
         return None
     spec = importlib.util.spec_from_file_location(name, path)

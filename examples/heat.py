@@ -1,110 +1,79 @@
-"""The stochastic heat equation backwards, against its exact posterior (arXiv:2301.10250, §4.2 and appendix D).
+"""The stochastic heat equation backwards (arXiv:2301.10250, §4.2), in one file: which field was it?
 
-A field on 32 × 32 periodic pixels conducts heat until t = .2 under noise: which field was it? The problem is
-linear and Gaussian, so the posterior is closed form, mode by mode, and every method here is measured against it.
+    ∂x/∂t = Δx + .1 dW/dt    on 32 × 32 periodic pixels,    t in [0, .2]
 
-python examples/heat.py                      # cpu: all parts, on two cores
-python examples/heat.py --preset smoke       # minutes, of compilation; its numbers mean nothing
-python examples/heat.py --preset paper       # the paper's network and schedule, for GPUs; resumes
-python examples/heat.py --parts solvers      # one part alone; it trains what it needs
-python examples/heat.py --published-weights DIR  # also the paper's weights, heat_resnet_weights.npz in DIR
+Linear and Gaussian, so the posterior of x₀ given x_T is closed form: learned answers beside exact ones.
+
+python examples/heat.py    # three minutes on two cores, most of them training
 """
 
 import pathlib
-import time
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Literal
 
 import jax
 import jax.random as jr
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
 import tyro
-from _heat_baselines import classical, networks, published
-from _heat_evaluate import (
-    exact_limits,
-    exact_samples,
-    learned_samples,
-    posterior_figures,
-    score_by_wavenumber,
-    three_inferences,
-)
-from _heat_figures import draw_figures
-from _heat_presets import PRESETS
-from _heat_problem import EXPONENTIAL, MIRRORED, cases
-from _heat_studies import shifts, solvers, window_sizes
-from _heat_table import markdown_table
-from _heat_train import train
-from _record import versions, write
 
 import smdpx as sx
 
-Part = Literal["inferences", "baselines", "windows", "shifts", "solvers"]
+N, T, G = 32, 0.2, 0.1
 
 
-def main(
-    preset: Literal["smoke", "cpu", "paper"] = "cpu",
-    out: pathlib.Path = pathlib.Path("runs/heat"),
-    parts: tuple[Part, ...] = get_args(Part),
-    published_weights: pathlib.Path | None = None,
-) -> None:
-    """Train, measure against the exact posterior, write records and figures.
+def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Path("runs/heat")) -> None:
+    """Simulate, learn, print a table, draw a figure; `smoke` does it in seconds, and its numbers mean little."""
+    many, cases, draws, updates, rate = (2500, 200, 32, 4000, 0.05) if preset == "cpu" else (64, 3, 4, 100, 0.5)
+    k = jr.split(jr.key(0), 6)
 
-    Args:
-        preset: smoke (minutes), cpu (a real result on two cores), or paper (the paper's scale; resumes).
-        out: where the records, the tables and the figures go.
-        parts: which experiments to run; each writes a record of its own.
-        published_weights: a folder with the paper's weights, heat_resnet_weights.npz, to measure as well.
-    """
-    size = PRESETS[preset]
-    x0, xT = cases(size.cases, jr.key(100))
-    scores: dict[str, list[sx.Score]] = {}
-    seconds: dict[str, float] = {}
-    for scheme in (MIRRORED, EXPONENTIAL) if {*parts} & {"inferences", "shifts", "solvers"} else ():
-        scores[scheme.name], seconds[scheme.name] = train(size, scheme, size.curriculum, out)
-        print(f"{scheme.name}: {seconds[scheme.name]:.0f} s of training a seed", flush=True)
+    # Physics that is stiff, noise, and a solver that is exact in the stiff part; steps that are short near t = 0.
+    P, g = sx.Drift(sx.physics.Heat(N)), sx.Diffusion(G)
+    solver, ts = sx.ExponentialEuler(), T * np.linspace(0, 1, 33) ** 2
 
-    def record(part: Part, rows: Any, options: str = "") -> None:
-        command = f"python examples/heat.py --preset {preset} --parts {part}{options}"
-        write(out, f"{part}_{preset}.json", {"command": command, "versions": versions(), "rows": rows})
+    # Start fields to train on, simulated anew for every update; and cases whose start we pretend not to know.
+    fresh = sx.FreshPaths(P + g, sx.data.gaussian_random_fields(many, N, key=k[0]), ts, windows=32, solver=solver)
+    x0 = sx.data.gaussian_random_fields(cases, N, key=k[1])
+    xT = sx.simulate(P + g, x0, ts, key=k[2], solver=solver).end
 
-    if "inferences" in parts:
-        record("inferences", inferences(size, scores, seconds, x0, xT))
-    if "baselines" in parts:
-        rows = classical(size, x0[:500], xT[:500], jr.key(101)) + networks(size, out, x0[:500], xT[:500], jr.key(102))
-        options = ""
-        if published_weights is not None:
-            rows += published(published_weights, x0[:100], xT[:100], jr.key(103))
-            options = f" --published-weights {published_weights}"
-        record("baselines", rows, options)
-    if "windows" in parts:
-        record("windows", window_sizes(size, out, x0[:500], xT[:500]))
-    if "shifts" in parts:
-        record("shifts", shifts(scores["exponential"][0], min(size.cases, 500)))
-    if "solvers" in parts:
-        record(
-            "solvers", solvers(scores["mirrored step"][0], scores["exponential"][0], min(size.cases, 500), size.steps)
-        )
-    print("\n" + markdown_table(out, preset) + "\n")
-    draw_figures(out, preset, {name: found[0] for name, found in scores.items()})
-    print(f"Records and figures are in {out}.")
+    # The score: a number for each wavenumber and time. A network for fields, `sx.nn.ResNet(N, key=...)`, goes here too.
+    s = sx.Score(sx.nn.FourierFilter(N, t_max=T, t_min=T / 1024, nodes=32, scale=1 / (G**2 * T)), g)
+    # Adam that forgets in 50 updates, as the score's size falls by 10⁵ at long waves, and its gradient's with it.
+    adam, loss, curriculum = partial(optax.adam, b2=0.98), sx.WindowLoss(solver=solver), [sx.Stage(2, updates, rate)]
+    s = sx.fit(-P + 2 * s, fresh, key=k[3], loss=loss, curriculum=curriculum, optimizer=adam)
 
-
-def inferences(
-    size: Any, scores: dict[str, list[sx.Score]], seconds: dict[str, float], x0: jax.Array, xT: jax.Array
-) -> list[dict[str, Any]]:
-    """The three inferences of each scheme's scores, the posterior in full, and the exact limits."""
-    began = time.perf_counter()
-    one, two = (exact_samples(xT, size.draws, jr.key(seed)) for seed in (1, 2))
-    exact = {"figures": exact_limits(x0, xT, jr.key(3)), **posterior_figures(two, one, two, x0, jr.key(4))}
-    rows: list[dict[str, Any]] = [{"scheme": "exact", "seeds": [exact]}]
-    for scheme in (MIRRORED, EXPONENTIAL):
-        row: dict[str, Any] = {"scheme": scheme.name, "training s per seed": seconds[scheme.name], "seeds": []}
-        for seed, s in enumerate(scores[scheme.name]):
-            samples = learned_samples(scheme, s, xT, size.draws, jr.key(10 + seed))
-            found = {"figures": three_inferences(scheme, s, x0, xT, jr.key(20 + seed))}
-            found |= posterior_figures(samples, one, two, x0, jr.key(30 + seed))
-            row["seeds"].append(found | score_by_wavenumber(s, jr.key(40 + seed)))
-        rows.append(row)
-    print(f"measured in {time.perf_counter() - began:.0f} s", flush=True)
-    return rows
+    # One score, three equations, three answers; each beside its exact counterpart.
+    exact, back = sx.exact.LinearGaussianField(sx.exact.power_law_field(N), g=G), ts[::-1]
+    samples = sx.posterior(-P + 2 * s + g, xT, back, draws, key=k[4], solver=solver)
+    draw = jax.vmap(lambda x, key: exact.sample_posterior(T, x, key=key))
+    exact_samples = jax.jit(jax.vmap(draw, (None, 0)))(xT, jr.split(k[5], (draws, cases)))
+    answers = {
+        "exact posterior mean": jax.jit(jax.vmap(lambda x: exact.posterior_mean(T, x)))(xT),
+        "`-P + 2*s`": sx.point_estimate(-P + 2 * s, xT, back, solver=solver),
+        "exact posterior sample": exact_samples[0],
+        "`-P + 2*s + g`": samples[0],
+        "exact probability flow": jax.jit(jax.vmap(lambda x: exact.probability_flow(T, x)))(xT),
+        "`-P + s`": sx.point_estimate(-P + s, xT, back, solver=solver),
+    }
+    conduct = partial(exact.decay, T)
+    print("| answer | reconstruction MSE, 10⁻⁵ | MSE to x₀ | spectral error |\n|---|---|---|---|")
+    for name, x in answers.items():
+        again = sx.metrics.reconstruction_error(conduct, x, xT)
+        print(f"| {name} | {1e5 * again:.2f} | {np.mean((x - x0) ** 2):.4f} | {sx.metrics.spectral_error(x, x0):.3f} |")
+    ratios = [sx.metrics.spread_skill(x, x0).ratio for x in (exact_samples, samples)]
+    print(f"\nSpread of the samples over their error: exact {ratios[0].mean():.2f}, learned {ratios[1].mean():.2f}.")
+    shown = {"true start": x0, "observed end": xT, **answers}
+    figure, axes = plt.subplots(3, len(shown), figsize=(13, 5), layout="constrained", dpi=160)
+    for column, (name, x) in zip(axes.T, shown.items(), strict=True):
+        column[0].set_title(name, fontsize=8)
+        for ax, image in zip(column, x, strict=False):
+            ax.imshow(image, cmap="RdBu_r", vmin=-3, vmax=3)
+            ax.axis("off")
+    out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out / "heat.png")
+    print(f"\n{out}/heat.png shows three cases. Three seeds, baselines, windows, shifted physics and other solvers,")
+    print("the paper's tables in full, are `python examples/paper/heat/main.py` (an hour).")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The examples run as a user runs them."""
+"""The examples run as a user runs them, by their smoke presets: each once."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -22,70 +23,113 @@ def run(*arguments, cwd):
     return subprocess.run([sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=900)
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("toy")
-    done = run(ROOT / "examples" / "toy.py", "--preset", "smoke", "--out", folder, cwd=folder)
+def smoke(name, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("example")
+    done = run(ROOT / "examples" / name, "--preset", "smoke", "--out", folder, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done
 
 
-def test_the_toy_example_prints_its_table(smoke):
-    assert "| multi-step | 100% |" in smoke[1].stdout
+@pytest.fixture(scope="module")
+def paper_toy(tmp_path_factory):
+    return smoke("paper/toy/main.py", tmp_path_factory)
 
 
-def test_the_toy_example_records_its_run(smoke):
-    record = json.loads((smoke[0] / "toy_smoke.json").read_text())
-    assert {row["method"] for row in record["rows"]} >= {"exact score", "one-step", "two-way", "ISM", "SSM-VR"}
-    assert record["versions"]["jax"]
+@pytest.fixture(scope="module")
+def paper_heat(tmp_path_factory):
+    return smoke("paper/heat/main.py", tmp_path_factory)
 
 
-def test_the_toy_example_draws_its_figures(smoke):
-    figures = {path.name for path in smoke[0].glob("*.png")}
-    assert figures == {"paths.png", "score_fields.png", "posterior.png", "ou.png"}
+@pytest.mark.parametrize("name", ["toy", "heat"])
+def test_an_example_is_one_file_that_is_read_from_top_to_bottom(name):
+    lines = (ROOT / "examples" / f"{name}.py").read_text().splitlines()
+    assert 40 <= len(lines) <= 80
+
+
+def test_the_toy_example_prints_its_table_and_draws_its_figure(tmp_path_factory):
+    folder, done = smoke("toy.py", tmp_path_factory)
+    for score in ("exact", "one-step", "multi-step", "ISM"):
+        assert f"| {score} |" in done.stdout
+    assert "examples/paper/toy/main.py" in done.stdout
+    assert [path.name for path in folder.iterdir()] == ["toy.png"]
+
+
+def test_the_heat_example_prints_its_table_and_draws_its_figure(tmp_path_factory):
+    folder, done = smoke("heat.py", tmp_path_factory)
+    for answer in ("exact posterior mean", "`-P + 2*s`", "exact posterior sample", "`-P + 2*s + g`", "`-P + s`"):
+        assert f"| {answer} |" in done.stdout
+    assert "examples/paper/heat/main.py" in done.stdout
+    assert [path.name for path in folder.iterdir()] == ["heat.png"]
 
 
 def test_an_unknown_preset_is_an_error_that_lists_the_known_ones(tmp_path):
-    done = run(ROOT / "examples" / "toy.py", "--preset", "large", cwd=tmp_path)
+    done = run(ROOT / "examples/paper/toy/main.py", "--preset", "large", cwd=tmp_path)
     assert done.returncode != 0
     assert "smoke" in done.stderr + done.stdout
     assert "paper" in done.stderr + done.stdout
 
 
-@pytest.fixture(scope="module")
-def heat(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("heat")
-    done = run(ROOT / "examples" / "heat.py", "--preset", "smoke", "--out", folder, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder, done
+def test_the_papers_toy_table_has_the_methods_of_its_preset(paper_toy):
+    for method in ("exact score", "multi-step", "one-step, two-way", "ISM"):
+        assert f"| {method} | 100% |" in paper_toy[1].stdout
 
 
-def test_the_heat_example_prints_its_table(heat):
-    assert "| exact posterior mean |" in heat[1].stdout
-    assert "| `-P + 2*s + g`, exponential |" in heat[1].stdout
-    assert "| ensemble Kalman smoother by mode, mean |" in heat[1].stdout
+def test_the_papers_toy_run_is_recorded(paper_toy):
+    record = json.loads((paper_toy[0] / "toy_smoke.json").read_text())
+    assert {row["method"] for row in record["rows"]} == {"exact score", "multi-step", "one-step, two-way", "ISM"}
+    assert record["versions"]["jax"]
 
 
-def test_the_heat_example_records_every_part(heat):
-    records = {path.stem: json.loads(path.read_text()) for path in heat[0].glob("*_smoke.json")}
+def test_the_papers_toy_figures_are_drawn(paper_toy):
+    figures = {path.name for path in paper_toy[0].glob("*.png")}
+    assert figures == {"paths.png", "score_fields.png", "posterior.png", "ou.png"}
+
+
+def test_every_training_of_the_papers_toy_tables_runs_by_default():
+    from toy.main import METHODS
+    from toy.presets import PRESETS
+
+    for name in ("cpu", "paper"):
+        assert set(PRESETS[name].methods) == METHODS.keys() == PRESETS[name].curricula.keys()
+
+
+def test_the_papers_heat_table_has_every_kind_of_row(paper_heat):
+    assert "| exact posterior mean |" in paper_heat[1].stdout
+    assert "| `-P + 2*s + g`, exponential |" in paper_heat[1].stdout
+    assert "| ensemble Kalman smoother by mode, mean |" in paper_heat[1].stdout
+
+
+def test_every_part_of_the_papers_heat_run_is_recorded(paper_heat):
+    records = {path.stem: json.loads(path.read_text()) for path in paper_heat[0].glob("*_smoke.json")}
     assert records.keys() == {f"{part}_smoke" for part in ("inferences", "baselines", "windows", "shifts", "solvers")}
     assert {row["scheme"] for row in records["inferences_smoke"]["rows"]} == {"exact", "mirrored step", "exponential"}
 
 
-def test_the_heat_example_draws_its_figures(heat):
-    figures = {path.stem for path in heat[0].glob("*.png")}
+def test_the_papers_heat_figures_are_drawn(paper_heat):
+    figures = {path.stem for path in paper_heat[0].glob("*.png")}
     assert figures == {"gallery", "posterior_fields", "inferences", "windows", "shifts", "solvers"}
 
 
-def test_a_training_of_the_paper_preset_is_sharded_and_resumes(tmp_path):
-    from _heat_presets import PRESETS
-    from _heat_problem import MIRRORED
-    from _heat_train import train
+class Stopped(Exception):
+    pass
+
+
+def stop_half_way(progress):
+    if progress.update >= 5:
+        raise Stopped
+
+
+def test_a_training_of_the_paper_preset_is_sharded_and_resumes(tmp_path, monkeypatch):
+    from heat.presets import PRESETS
+    from heat.problem import MIRRORED
+    from heat.train import train
 
     size = dataclasses.replace(PRESETS["smoke"], resumable=True, seeds=1)
-    short, whole = ([sx.Stage(2, updates, optax.constant_schedule(0.1), batch=64)] for updates in (5, 10))
-    train(size, MIRRORED, short, tmp_path)
-    (tmp_path / "mirrored_step-2.eqx").unlink()  # as if it had been stopped before it ended
-    resumed, _ = train(size, MIRRORED, whole, tmp_path)
-    straight, _ = train(size, MIRRORED, whole, tmp_path / "other")
+    curriculum = [sx.Stage(2, 10, optax.constant_schedule(0.1), batch=64)]
+    with monkeypatch.context() as patch:
+        patch.setattr(sx, "fit", functools.partial(sx.fit, callback=stop_half_way))
+        with pytest.raises(Stopped):
+            train(size, MIRRORED, curriculum, tmp_path)
+    resumed, _ = train(size, MIRRORED, curriculum, tmp_path)
+    straight, _ = train(size, MIRRORED, curriculum, tmp_path / "other")
     assert eqx.tree_equal(resumed[0].net, straight[0].net)

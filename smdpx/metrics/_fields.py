@@ -13,6 +13,7 @@ Fields are on the last two axes, cases before them, draws before these.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -190,13 +191,19 @@ def reconstruction_error(forward: Callable[[Any], Any], x0: Samples, xT: Samples
             f"x0 {x0.shape} and xT {xT.shape}. {draws_to_the_front('x0', x0, xT)}"
         )
     guess, end = as_samples("x0", x0), as_samples("xT", xT)
-    again = jax.jit(jax.vmap(forward))(jnp.asarray(guess.reshape(-1, *end.shape[1:])))
+    again = _each(forward, jnp.asarray(guess.reshape(-1, *end.shape[1:])))
     if again.shape[1:] != end.shape[1:]:
         raise ValueError(
             f"`forward` must give an end state of shape {end.shape[1:]} for one x0, gave {again.shape[1:]}"
         )
     difference = as_samples("forward(x0)", again).reshape(guess.shape).astype(np.float64) - end
     return float(np.mean(difference**2))
+
+
+@eqx.filter_jit
+def _each(forward: Callable[[Any], Any], x: jax.Array) -> jax.Array:
+    """A second call with the same function compiles nothing."""
+    return jax.vmap(forward)(x)
 
 
 def rank_histogram(

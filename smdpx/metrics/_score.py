@@ -8,6 +8,7 @@ A score that is off by a factor of two has slope 2 or ½ and can still have a pe
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -74,6 +75,16 @@ def score_error(
         raise ValueError(f"`t` must hold one time for each of the samples in `x`; got {times.shape} and {shapes}.")
     net, g = (score.net, score.g) if isinstance(score, Score) else (score, Diffusion(1.0))
 
+    error, product, power, counted = _moments(net, exact, g, times, states, args)
+    if counted == 0:
+        raise ValueError("`score` has no component with noise at any of the times `t`, so nothing of it is trained.")
+    return ScoreError(float(jnp.sqrt(error / power)), float(product / power))
+
+
+@eqx.filter_jit
+def _moments(net: Any, exact: Any, g: Diffusion, times: Array, states: State, args: Args) -> tuple[Array, ...]:
+    """Sums of the squared error, the product, the exact score's square, and the components that count."""
+
     def noisy(s: State, t: Array, x: State, args: Args) -> State:
         # Selected, not multiplied: where nothing is trained a network may be anything, infinite too.
         return jax.tree.map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), g.like(t, x, args), s)
@@ -84,10 +95,7 @@ def score_error(
         ones = noisy(jax.tree.map(jnp.ones_like, x), t, x, args)
         return _dot(error, error), _dot(learned, truth), _dot(truth, truth), _dot(ones, ones)
 
-    error, product, power, counted = (jnp.sum(value) for value in over_samples(moments, args, times, states))
-    if counted == 0:
-        raise ValueError("`score` has no component with noise at any of the times `t`, so nothing of it is trained.")
-    return ScoreError(float(jnp.sqrt(error / power)), float(product / power))
+    return tuple(jnp.sum(value) for value in over_samples(moments, args, times, states))
 
 
 def _dot(a: State, b: State) -> Array:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,16 +55,21 @@ def field(
     """
     from matplotlib import colors
 
-    over = jax.jit(jax.vmap(jax.vmap(lambda t, x: f(t, x, None), (None, 0)), (0, None)))
     t, x = jnp.asarray(ts, jnp.float32), jnp.asarray(xs, jnp.float32)
-    values = np.array(over(t, x))
+    values = np.array(_over(f, t, x, None))
     if density is not None:
-        log_p = np.asarray(jax.vmap(jax.vmap(density, (None, 0)), (0, None))(t, x))
+        log_p = np.asarray(_over(density, t, x))
         values[log_p < log_p.max(axis=1, keepdims=True) - 12] = np.nan
     norm = colors.Normalize(-limit, limit) if linear is None else colors.SymLogNorm(linear, vmin=-limit, vmax=limit)
     image = axes.pcolormesh(ts, xs, values.T, cmap="RdBu_r", norm=norm, shading="nearest", rasterized=True)
     axes.set(xlabel="t", ylabel="x", facecolor="#eeeeee")
     return image
+
+
+@eqx.filter_jit
+def _over(f: Callable[..., Any], t: jax.Array, x: jax.Array, *rest: None) -> jax.Array:
+    """The function at every time and state: networks of one structure share a program."""
+    return jax.vmap(jax.vmap(lambda t, x: f(t, x, *rest), (None, 0)), (0, None))(t, x)
 
 
 def curve(axes: Any, x: ArrayLike, learned: Sequence[ArrayLike], exact: ArrayLike, *, label: str = "") -> None:

@@ -4,11 +4,11 @@ Density-weighted over t in [0.5, 10], as the example's table is; both trainings 
 half or twice it.
 """
 
-import _toy_ou
-import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 import pytest
-from _toy_evaluate import score_error
+from toy import ou
+from toy.evaluate import score_error
 
 import smdpx as sx
 
@@ -20,7 +20,7 @@ CURRICULA = {
 
 @pytest.mark.parametrize("name", CURRICULA)
 def test_the_trained_score_is_the_exact_one(name):
-    s = _toy_ou.train(name, CURRICULA[name])
-    error = score_error(s, _toy_ou.OU, jnp.linspace(0.5, 10.0, 96), jr.key(1))
+    s = ou.train(name, CURRICULA[name])
+    error = score_error(s, ou.OU, np.linspace(0.5, 10.0, 96), jr.key(1))
     assert error.relative_l2 < 0.1
     assert abs(error.slope - 1) < 0.05

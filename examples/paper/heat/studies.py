@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from _heat_evaluate import exact_limits, three_inferences
-from _heat_presets import Preset
-from _heat_problem import EXPONENTIAL, INFERENCES, MIRRORED, PRIOR, STEPS, TS, N, Scheme, T, cases, figures, g
-from _heat_train import train
 
 import smdpx as sx
+from heat.evaluate import exact_limits, three_inferences
+from heat.presets import Preset
+from heat.problem import EXPONENTIAL, INFERENCES, MIRRORED, PRIOR, STEPS, TS, N, Scheme, T, cases, figures, g
+from heat.train import train
 
 Row = dict[str, Any]
 

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from _record import versions, write
-from _toy_evaluate import score_error
+from record import versions, write
 
 import smdpx as sx
+from toy.evaluate import score_error
+from toy.presets import WIDTHS
 
 RATE, G, T, EARLIEST = 0.5, 0.04, 10.0, 0.5
 OU = sx.exact.OUMixture(-RATE, G, sx.exact.GaussianMixture([-1.0, 1.0]))
@@ -27,31 +28,31 @@ STAGES = {
 }
 
 
-def train(name: str, curriculum: list[sx.Stage], seed: int = 0) -> sx.Score:
+def train(name: str, curriculum: list[sx.Stage], seed: int = 0, widths: tuple[int, ...] = WIDTHS) -> sx.Score:
     """A score of the OU process, from 2,500 trajectories."""
     equation, loss = TRAININGS[name]
     key_data, key_net, key_fit = jr.split(jr.key(seed), 3)
     ts = T * np.linspace(0.0, 1.0, 501) ** 1.5
     paths = sx.simulate(P + g, jnp.where(jnp.arange(2500) % 2 == 0, -1.0, 1.0), ts, key=key_data)
-    s = sx.Score(sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=key_net), g)
+    s = sx.Score(sx.nn.MLP(widths=widths, x_scale=0.1, out_scale=1 / G, key=key_net), g)
     return sx.fit(equation(s), paths, key=key_fit, loss=loss, curriculum=curriculum)
 
 
-def compare_with_closed_form(out: pathlib.Path, preset: str) -> None:
+def compare_with_closed_form(out: pathlib.Path, preset: str, widths: tuple[int, ...]) -> None:
     """Train both ways, print their score errors, write the record ou_<preset>.json and the figure ou.png."""
     rows: list[dict[str, Any]] = []
     scores: dict[str, sx.Score] = {}
     for name in TRAININGS:
         started = time.perf_counter()
-        scores[name] = jax.block_until_ready(train(name, STAGES[preset]))
+        scores[name] = jax.block_until_ready(train(name, STAGES[preset], widths=widths))
         seconds = time.perf_counter() - started
-        error = score_error(scores[name], OU, jnp.linspace(EARLIEST, T, 96), jr.key(1))
+        error = score_error(scores[name], OU, np.linspace(EARLIEST, T, 96), jr.key(1))
         rows.append({"training": name, **error._asdict(), "earliest t": EARLIEST, "training s": seconds})
         print(f"OU, {name}: score error {error.relative_l2:.3f}, slope {error.slope:.3f}")
     write(
         out,
         f"ou_{preset}.json",
-        {"command": f"python examples/toy.py --preset {preset}", "versions": versions(), "rows": rows},
+        {"command": f"python examples/paper/toy/main.py --preset {preset}", "versions": versions(), "rows": rows},
     )
     _draw(out, scores)
 

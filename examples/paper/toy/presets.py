@@ -1,10 +1,14 @@
 """How much of everything the toy problem's presets do."""
 
 import dataclasses
+from typing import Literal, get_args
 
 import optax
 
 import smdpx as sx
+
+Method = Literal["one-step", "multi-step", "two-way", "one-step, two-way", "ISM", "SSM-VR"]
+WIDTHS = (30, 30, 25, 20, 10)  # of the paper's network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Preset:
         fractions: of the data.
         samples: of the posterior at each of 21 end points (a quarter of it for less than the full data).
         curricula: of each training, one a phase.
+        methods: the trainings.
+        widths: of the network's hidden layers.
         resumable: train seed by seed with checkpoints, instead of all side by side.
     """
 
@@ -30,6 +36,8 @@ class Preset:
     fractions: tuple[float, ...]
     samples: int
     curricula: dict[str, list[list[sx.Stage]]]
+    methods: tuple[Method, ...] = get_args(Method)
+    widths: tuple[int, ...] = WIDTHS
     resumable: bool = False
 
 
@@ -68,7 +76,22 @@ def paper_stages() -> dict[str, list[list[sx.Stage]]]:
 
 
 PRESETS = {
-    "smoke": Preset(2, 200, 40, 1.5, (1.0,), 20, stages(40, 64)),
+    # Every branch once: windows that grow, two phases, both ways, another loss; and as few programs as that takes.
+    "smoke": Preset(
+        2,
+        64,
+        20,
+        1.5,
+        (1.0,),
+        20,
+        {
+            "multi-step": [[sx.Stage(window, 20, 1e-3, batch=64) for window in (2, 3)]],
+            "one-step, two-way": [[sx.Stage(2, 20, batch=64)]] * 2,
+            "ISM": [[sx.Stage(2, 20, batch=64)]],
+        },
+        ("multi-step", "one-step, two-way", "ISM"),
+        (8, 8),
+    ),  # fmt: skip
     "cpu": Preset(3, 2500, 500, 1.5, (1.0, 0.1, 0.01), 4000, stages(12_000, 4096)),
     "paper": Preset(3, 2500, 500, 1.0, (1.0, 0.1, 0.01), 4000, paper_stages(), resumable=True),
 }

@@ -74,12 +74,17 @@ def infer(scheme: Scheme, s: sx.Score, name: str, xT: jax.Array, key: jax.Array)
     return sx.point_estimate(equation, xT, ts[::-1], solver=scheme.solver)
 
 
+def conducted(x: jax.Array) -> jax.Array:
+    """What a field becomes until T without noise."""
+    return heat.step(x, T)
+
+
 def figures(x: Any, x0: Any, xT: Any) -> dict[str, float]:
     """The three figures of every table: each alone can be fooled. Infinite where an answer exploded."""
     if not np.max(np.abs(x)) < 1e12:
         return dict.fromkeys(("reconstruction", "distance", "spectral"), float("inf"))
     return {
-        "reconstruction": sx.metrics.reconstruction_error(lambda x: heat.step(x, T), x, xT),
+        "reconstruction": sx.metrics.reconstruction_error(conducted, x, xT),
         "distance": float(np.mean((np.asarray(x) - np.asarray(x0)) ** 2)),
         "spectral": sx.metrics.spectral_error(x, x0),
     }

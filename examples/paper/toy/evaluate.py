@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -11,6 +12,7 @@ import smdpx as sx
 
 ENDS = jnp.linspace(-0.1, 0.1, 1000)
 FEW = jnp.linspace(-0.1, 0.1, 21)
+LATE = np.linspace(1.0, 10.0, 19)  # times of the score's error
 
 
 def evaluate(
@@ -21,7 +23,7 @@ def evaluate(
     g, back, T = s.g, ts[::-1], float(ts[-1])
     x0 = sx.posterior(-P + 2 * s + g, FEW, back, samples, key=key_posterior)
     probability = jnp.mean(x0 > 0, axis=0)
-    error = score_error(s, exact, jnp.linspace(1.0, T, 19), key_data)
+    error = score_error(s, exact, LATE, key_data)
     q = sx.metrics.posterior_metric_q
     return {
         "Q flow": q(sx.point_estimate(-P + s, ENDS, back)),
@@ -39,8 +41,12 @@ def exact_probability(exact: sx.exact.FokkerPlanck1D, T: float) -> jax.Array:
     return exact.component_probabilities(T, FEW)[:, 1]
 
 
-def score_error(s: sx.Score, exact: Any, times: jax.Array, key: jax.Array) -> sx.metrics.ScoreError:
+def score_error(s: sx.Score, exact: Any, times: np.ndarray, key: jax.Array) -> sx.metrics.ScoreError:
     """The learned score's error over 500 fresh states of the exact process at each time."""
-    keys = jr.split(key, len(times))
-    x = jnp.concatenate([exact.sample(float(t), 500, key=k) for t, k in zip(times, keys, strict=True)])
-    return sx.metrics.score_error(s.net, exact.score, jnp.repeat(times, 500), x)
+    x = _states(exact, jnp.asarray(times), jr.split(key, len(times)))
+    return sx.metrics.score_error(s.net, exact.score, np.repeat(times, 500), x.ravel())
+
+
+@eqx.filter_jit
+def _states(exact: Any, times: jax.Array, keys: jax.Array) -> jax.Array:
+    return jax.vmap(lambda t, key: exact.sample(t, 500, key=key))(times, keys)

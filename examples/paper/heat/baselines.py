@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
-from _heat_presets import Preset
-from _heat_problem import EXACT, MIRRORED, TS, N, Scheme, T, cases, fields, figures, g, infer
-from _heat_train import train
 
 import smdpx as sx
+from heat.presets import Preset
+from heat.problem import EXACT, MIRRORED, TS, N, Scheme, T, cases, fields, figures, g, infer
+from heat.train import train
 
 Row = dict[str, Any]
 STILL = Scheme("no physics", sx.Drift(lambda t, x, args: jnp.zeros_like(x), "0"), MIRRORED.solver, 1.0, MIRRORED.P)
@@ -23,10 +23,10 @@ STILL = Scheme("no physics", sx.Drift(lambda t, x, args: jnp.zeros_like(x), "0")
 def classical(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> list[Row]:
     """Physics run backwards, and the ensemble Kalman smoother; the Wiener filter is the exact posterior mean."""
     alone = sx.solve(-MIRRORED.P, xT, TS[::-1])[:, -1]
-    ensemble, ends = cases(max(preset.trajectories, 2 * N**2), key)
+    ensemble, ends = cases(preset.members, key)
     rows = [{"method": "reverse physics alone", **figures(alone, x0, xT)}]
     for name, smoother in (("", sx.ensemble_smoother), (" by mode", smoother_by_mode)):
-        analysis = smoother(ensemble, ends, xT, 16, key=key)
+        analysis = smoother(ensemble, ends, xT, 16, key=key, noise=preset.noise)
         rows += [
             {"method": f"ensemble Kalman smoother{name}, mean", **figures(jnp.mean(analysis, axis=0), x0, xT)},
             {"method": f"ensemble Kalman smoother{name}, sample", **figures(analysis[0], x0, xT)},
@@ -34,7 +34,9 @@ def classical(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> l
     return rows
 
 
-def smoother_by_mode(x0: jax.Array, xT: jax.Array, observed: jax.Array, n: int, *, key: jax.Array) -> jax.Array:
+def smoother_by_mode(
+    x0: jax.Array, xT: jax.Array, observed: jax.Array, n: int, *, key: jax.Array, noise: float
+) -> jax.Array:
     """The ensemble smoother localised by what is known: in a stationary field the Fourier modes are uncorrelated."""
 
     def modes(x: jax.Array) -> jax.Array:  # real and imaginary part of every mode, the modes in front
@@ -44,7 +46,7 @@ def smoother_by_mode(x0: jax.Array, xT: jax.Array, observed: jax.Array, n: int, 
     start, end, seen = modes(x0), modes(xT), modes(observed)
     # A mode without variance (the mean at t = 0, imaginary parts of real modes) has nothing to be found.
     end = end + 1e-6 * jr.normal(key, end.shape)
-    smooth = lambda start, end, seen, key: sx.ensemble_smoother(start, end, seen, n, key=key)  # noqa: E731
+    smooth = lambda start, end, seen, key: sx.ensemble_smoother(start, end, seen, n, key=key, noise=noise)  # noqa: E731
     found = jax.vmap(smooth)(start, end, seen, jr.split(key, len(start)))[..., 0]
     real, imaginary = jnp.moveaxis(found.reshape(2, -1, n, len(observed)), 1, -1)
     return jnp.fft.irfft2((real + 1j * imaginary).reshape(n, len(observed), N, N // 2 + 1), s=(N, N))
@@ -54,9 +56,8 @@ def networks(preset: Preset, out: pathlib.Path, x0: jax.Array, xT: jax.Array, ke
     """Networks trained from x_T to x₀, and the score's network trained without the physics."""
     rows = []
     keys = jr.split(key, 8)
-    blocks = 3 if preset.width < 32 else 5
     direct = {
-        "ResNet, supervised": sx.nn.ResNet(N, preset.width, blocks, key=keys[0]),
+        "ResNet, supervised": sx.nn.ResNet(N, preset.width, preset.blocks, key=keys[0]),
         "FNO, supervised": sx.nn.FNO(key=keys[1]),
         "Bayesian UNet, supervised": sx.nn.Tiled(sx.nn.UNet(2 * N, preset.levels, dropout=0.1, key=keys[2]), N // 2),
     }

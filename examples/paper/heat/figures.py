@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from _heat_evaluate import exact_samples, learned_samples
-from _heat_problem import EXACT, EXPONENTIAL, INFERENCES, MIRRORED, STEPS, T, cases, infer
-from _heat_table import EQUATIONS, read
 
 import smdpx as sx
+from heat.evaluate import exact_samples, learned_samples
+from heat.problem import EXACT, EXPONENTIAL, INFERENCES, MIRRORED, STEPS, T, cases, infer
+from heat.table import EQUATIONS, read
 
 SCHEMES = {scheme.name: scheme for scheme in (MIRRORED, EXPONENTIAL)}
 COLOURS = {"exact": "black", "mirrored step": "C1", "exponential": "C0"}
@@ -44,9 +44,9 @@ def _gallery(plt: Any, scores: dict[str, sx.Score], count: int = 3) -> Any:
     columns = {
         "true start": x0,
         "observed end": xT,
-        "exact mean": jax.vmap(lambda x: EXACT.posterior_mean(T, x))(xT),
-        "exact sample": jax.vmap(lambda x, key: EXACT.sample_posterior(T, x, key=key))(xT, keys),
-        "exact flow": jax.vmap(lambda x: EXACT.probability_flow(T, x))(xT),
+        "exact mean": jax.jit(jax.vmap(lambda x: EXACT.posterior_mean(T, x)))(xT),
+        "exact sample": jax.jit(jax.vmap(lambda x, key: EXACT.sample_posterior(T, x, key=key)))(xT, keys),
+        "exact flow": jax.jit(jax.vmap(lambda x: EXACT.probability_flow(T, x)))(xT),
     }
     for name in INFERENCES:
         columns[EQUATIONS[name]] = infer(EXPONENTIAL, scores["exponential"], name, xT, jr.key(202))

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from _heat_problem import EXACT, INFERENCES, PRIOR, STEPS, TS, G, N, Scheme, T, figures, g, infer
 
 import smdpx as sx
+from heat.problem import EXACT, INFERENCES, PRIOR, STEPS, TS, G, N, Scheme, T, figures, g, infer
 
 # The score of the physics' own SDE in continuous time.
 CONTINUOUS = sx.exact.LinearGaussianField(PRIOR, g=G)
@@ -24,19 +25,27 @@ def exact_limits(x0: jax.Array, xT: jax.Array, key: jax.Array) -> dict[str, dict
     keys = jr.split(key, len(xT))
     with jax.enable_x64(True):  # the short waves of a posterior mean are below single precision's rounding
         exact = sx.exact.LinearGaussianField(sx.exact.power_law_field(N), g=G, dt=T / STEPS)
-        end = jnp.asarray(xT, float)
-        answers = {
-            "posterior mean": jax.vmap(lambda x: exact.posterior_mean(T, x))(end),
-            "posterior sample": jax.vmap(lambda x, key: exact.sample_posterior(T, x, key=key))(end, keys),
-            "probability flow": jax.vmap(lambda x: exact.probability_flow(T, x))(end),
-            "truth": x0,
-        }
+
+        @jax.jit
+        @jax.vmap
+        def answer(x: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+            return {
+                "posterior mean": exact.posterior_mean(T, x),
+                "posterior sample": exact.sample_posterior(T, x, key=key),
+                "probability flow": exact.probability_flow(T, x),
+            }
+
+        answers = {**answer(jnp.asarray(xT, float), keys), "truth": x0}
         return {name: figures(np.asarray(x), np.asarray(x0), np.asarray(xT)) for name, x in answers.items()}
 
 
 def exact_samples(xT: jax.Array, draws: int, key: jax.Array) -> jax.Array:
     """Samples of the exact posterior, (draws, cases, n, n)."""
-    keys = jr.split(key, (draws, len(xT)))
+    return _exact_samples(xT, jr.split(key, (draws, len(xT))))
+
+
+@jax.jit
+def _exact_samples(xT: jax.Array, keys: jax.Array) -> jax.Array:
     return jax.vmap(jax.vmap(lambda x, key: EXACT.sample_posterior(T, x, key=key)), (None, 0))(xT, keys)
 
 
@@ -74,14 +83,16 @@ def energy_distances(a: jax.Array, b: jax.Array, cases: int = 200) -> float:
     With them (Székely & Rizzo's V-statistic) two sets of one distribution have a distance > 0, so that ratios of such
     distances mean something; `sx.metrics.energy_distance` has mean zero there.
     """
+    return float(_energy_distances(jnp.moveaxis(a, 1, 0)[:cases], jnp.moveaxis(b, 1, 0)[:cases]))
 
-    @jax.jit
-    @jax.vmap
+
+@jax.jit
+def _energy_distances(a: jax.Array, b: jax.Array) -> jax.Array:
     def distance(x: jax.Array, y: jax.Array) -> jax.Array:
         x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
         return 2 * _mean_distance(x, y) - _mean_distance(x, x) - _mean_distance(y, y)
 
-    return float(jnp.mean(distance(jnp.moveaxis(a, 1, 0)[:cases], jnp.moveaxis(b, 1, 0)[:cases])))
+    return jnp.mean(jax.vmap(distance)(a, b))
 
 
 def _mean_distance(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -94,19 +105,25 @@ def score_by_wavenumber(s: sx.Score, key: jax.Array, count: int = 500) -> dict[s
 
     Over states of the process at eight times in [Δt, T].
     """
-    times = np.linspace(TS[1], T, 8)
-    starts, paths = jr.split(key)
-    x0 = sx.data.gaussian_random_fields(count, len(PRIOR), key=starts)
-    inner, square = 0.0, 0.0
-    for i, t in enumerate(times):
-        keys = jr.split(jr.fold_in(paths, i), count)
-        x = jax.vmap(lambda x, key, t=t: CONTINUOUS.simulate(t, x, key=key))(x0, keys)
-        learned = jnp.fft.fft2(jax.vmap(lambda x, t=t: s.net(t, x, None))(x))
-        exact = jnp.fft.fft2(jax.vmap(lambda x, t=t: CONTINUOUS.score(t, x))(x))
-        inner = inner + jnp.mean((learned * exact.conj()).real, axis=0)
-        square = square + jnp.mean(jnp.abs(exact) ** 2, axis=0)
-    k = np.fft.fftfreq(len(PRIOR), 1 / len(PRIOR))
+    inner, square = (np.asarray(value) for value in _products(s, jnp.linspace(TS[1], T, 8), key, count))
+    k = np.fft.fftfreq(N, 1 / N)
     bins = np.sqrt(k[:, None] ** 2 + k**2).astype(int)
-    inner, square = np.asarray(inner), np.asarray(square)
-    slopes = [float(inner[bins == b].sum() / square[bins == b].sum()) for b in range(1, len(k) // 2 + 1)]
+    slopes = [float(inner[bins == b].sum() / square[bins == b].sum()) for b in range(1, N // 2 + 1)]
     return {"slope by wavenumber": np.round(slopes, 4).tolist(), "slope": float(inner.sum() / square.sum())}
+
+
+@eqx.filter_jit
+def _products(s: sx.Score, times: jax.Array, key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """Of each mode, summed over times: the learned times the exact score, and the exact one squared."""
+    starts, paths = jr.split(key)
+    x0 = sx.data.gaussian_random_fields(count, N, key=starts)
+
+    def at(i: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        keys = jr.split(jr.fold_in(paths, i), count)
+        x = jax.vmap(lambda x, key: CONTINUOUS.simulate(t, x, key=key))(x0, keys)
+        learned = jnp.fft.fft2(jax.vmap(lambda x: s.net(t, x, None))(x))
+        exact = jnp.fft.fft2(jax.vmap(lambda x: CONTINUOUS.score(t, x))(x))
+        return jnp.mean((learned * exact.conj()).real, axis=0), jnp.mean(jnp.abs(exact) ** 2, axis=0)
+
+    inner, square = jax.lax.map(lambda it: at(*it), (jnp.arange(len(times)), times))
+    return inner.sum(axis=0), square.sum(axis=0)

@@ -9,11 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from _heat_presets import Preset
-from _heat_problem import Scheme, fields, g
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import smdpx as sx
+from heat.presets import Preset
+from heat.problem import Scheme, fields, g
 
 
 def data(preset: Preset, scheme: Scheme, key: jax.Array) -> sx.FreshPaths:
@@ -37,9 +37,7 @@ def train(
         s = sx.Score(preset.network(key_net), g) if start is None else start
         loss = sx.WindowLoss(solver=scheme.solver)
         return sx.fit(
-            -scheme.P + 2 * s,
-            data(preset, scheme, key_data),
-            key=key_fit, loss=loss, curriculum=curriculum,
+            -scheme.P + 2 * s, data(preset, scheme, key_data), key=key_fit, loss=loss, curriculum=curriculum,
             optimizer=preset.optimizer, **options,
         )  # fmt: skip
 

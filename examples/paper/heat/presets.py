@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 import optax
-from _heat_problem import STEPS, G, N, T
 
 import smdpx as sx
+from heat.problem import STEPS, G, N, T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +28,11 @@ class Preset:
         sizes: windows of the S_max study.
         steps: numbers of steps of the solver study.
         convolutional: updates of the networks that are no filters.
-        width: of the ResNets, which have 5 blocks a side at the paper's 32 and else 3.
+        width: of the ResNets.
+        blocks: of a ResNet, on each side.
         levels: widths of the UNet.
+        members: of the ensemble smoother.
+        noise: of the observation, as the smoother is told: an ensemble smaller than the field needs some.
         resumable: train seed by seed with checkpoints, over all devices, instead of all side by side on one.
     """
 
@@ -46,7 +49,10 @@ class Preset:
     steps: tuple[int, ...]
     convolutional: int
     width: int
+    blocks: int
     levels: tuple[int, ...]
+    members: int
+    noise: float = 0.0
     resumable: bool = False
 
 
@@ -87,14 +93,14 @@ _SMALL = equal_work(64)
 _SIZES, _STEPS, _LEVELS = (2, 4, 8, 16, 32), (8, 16, 32, 64, 256), (16, 32, 48, 64, 80, 96, 112)
 PRESETS = {
     # Every part once, and as few programs as that takes: three cases are as many as the gallery's.
-    "smoke": Preset(2, 64, 3, 4, 32, fourier_filter, [sx.Stage(2, 100, 0.7, batch=64)], fast_adam, _SMALL, (2,),
-        (32,), 3, 4, (4, 4)),
+    "smoke": Preset(2, 64, 3, 4, 32, fourier_filter, [sx.Stage(2, 120, 0.5, batch=32)], fast_adam, _SMALL, (2,),
+        (32,), 3, 4, 1, (4, 4), 64, 0.1),
     "cpu": Preset(
         3, 2500, 800, 64, 32, fourier_filter, [sx.Stage(2, 4000, 5e-2, batch=256)], fast_adam, equal_work(200_000),
-        _SIZES, _STEPS, 600, 16, _LEVELS,
+        _SIZES, _STEPS, 600, 16, 3, _LEVELS, 2500,
     ),
     "paper": Preset(
         3, 2500, 1000, 64, 1, resnet, paper_curriculum(2500 // 16), optax.adam, equal_work(2_000_000), _SIZES,
-        _STEPS, 20_000, 32, _LEVELS, resumable=True,
+        _STEPS, 20_000, 32, 5, _LEVELS, 2500, resumable=True,
     ),
 }  # fmt: skip
