@@ -96,7 +96,6 @@ _PIECES = 200
 def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint: Checkpoint) -> Any:
     """The training in compiled pieces, with a report some fifty times, and a checkpoint at each."""
     job = eqx.tree_at(lambda job: job.curriculum, job, tuple(map(_numbers, job.curriculum)))
-    job = eqx.tree_at(lambda job: job.curriculum, job, tuple(map(_numbers, job.curriculum)))
     job = on_every_device(job, job.training.sharding)
     training = job.training
     params = average = training.split()[0]
