@@ -105,7 +105,7 @@ def test_langevin_sees_it_and_where_there_is_noise():
 
 
 def test_check_sees_it():
-    report = sx.check(P, X, dt=0.1, args=ARGS)
+    report = sx.check(P, X, dt=0.01, args=ARGS)
     assert report.batch_error < 1e-6
     assert report.order == pytest.approx(1, abs=0.1)
 

@@ -1,5 +1,6 @@
 """How a training is run: on the host, which reports, calls back and writes checkpoints, or as one traced program."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from .._types import Key
+from ..solving._numbers import as_arrays
 from ._checkpoint import Checkpoint
 from ._progress import Progress, showing, telling_from_inside
 from ._sharding import on_every_device
@@ -95,21 +97,23 @@ _PIECES = 200
 
 def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint: Checkpoint) -> Any:
     """The training in compiled pieces, with a report some fifty times, and a checkpoint at each."""
-    job = eqx.tree_at(lambda job: job.curriculum, job, tuple(map(_numbers, job.curriculum)))
-    job = on_every_device(job, job.training.sharding)
-    training = job.training
+    training, job = job.training, on_every_device(_with_numbers_as_arrays(job), job.training.sharding)
     params = average = training.split()[0]
-    resumed, restored = checkpoint.restore(_begin(training, job.curriculum[0], params, average))
+    resumed, restored = checkpoint.restore(_begin(job.training, job.curriculum[0], params, average))
     done = sum(stage.updates for stage in job.curriculum[:resumed])
     with showing(job.total) as show:
         for index, stage in enumerate(job.curriculum[resumed:], start=resumed):
             key = jr.fold_in(job.key, index)
-            state = restored if restored is not None and index == resumed else _begin(training, stage, params, average)
+            fresh = restored is None or index > resumed
+            state = _begin(job.training, stage, params, average) if fresh else restored
             state = on_every_device(state, training.sharding)
             show.begin(done + int(state.update), stage.window)
             summed, since, started = 0.0, int(state.update), time.perf_counter()
             for stop, reports in _stops(since, stage.updates, job.total):
-                state = _piece(job, stage, state, stop, key, done)
+                state = _piece(job, stage, state, stop, key)
+                if not bool(state.finite):
+                    trained = training.trained(state.average, job.steps)
+                    raise FitDiverged(done + int(state.update), stage.window, float(state.last), trained)
                 summed += float(state.loss)  # waits for the device: the one sync of a piece
                 mean = summed / max(stop - since, 1)
                 rate = (stop - since) / (time.perf_counter() - started)
@@ -126,23 +130,26 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
     return training.trained(average, job.steps)
 
 
-def _piece(job: Job, stage: Stage, start: TrainingState, stop: int, key: Key, done: int) -> TrainingState:
+def _piece(job: Job, stage: Stage, start: TrainingState, stop: int, key: Key) -> TrainingState:
+    """The updates until `stop`; or, where a loss is not finite, until that one."""
     state = _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=False)
     if bool(state.finite):
         return state
-    # Run these updates again, to stop where the loss is last finite.
-    state = _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=True)
-    if bool(state.finite):
-        return state
-    trained = job.training.trained(state.average, job.steps)
-    raise FitDiverged(done + int(state.update), stage.window, float(state.last), trained)
+    return _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=True)
 
 
-def _numbers(stage: Stage) -> Stage:
-    """The stage with its learning rate as an array, so that another one is no other program."""
-    if callable(stage.learning_rate):
-        return stage
-    return eqx.tree_at(lambda stage: stage.learning_rate, stage, jnp.asarray(stage.learning_rate, float))
+def _with_numbers_as_arrays(job: Job) -> Job:
+    """The job with learning rates, noise and floats of `args` as arrays, so that others are no other program."""
+
+    def rate(stage: Stage) -> Any:
+        return stage.learning_rate if callable(stage.learning_rate) else jnp.asarray(stage.learning_rate, float)
+
+    equation, args = as_arrays(job.training.equation, job.source.args)
+    source = dataclasses.replace(as_arrays(job.source, None)[0], args=args)
+    stages = tuple(dataclasses.replace(stage, learning_rate=rate(stage)) for stage in job.curriculum)
+    return dataclasses.replace(
+        job, training=dataclasses.replace(job.training, equation=equation), source=source, curriculum=stages
+    )
 
 
 def _stops(start: int, end: int, total: int) -> Iterator[tuple[int, bool]]:

@@ -15,8 +15,10 @@ from jax.flatten_util import ravel_pytree
 
 from .._types import Args, Key, State
 from ..equation._algebra import AbstractDrift
+from ..equation._conditions import first_row, rows, with_rows
 from ..equation._drift import step_drifts
 from . import _validate as validate
+from ._terms import over_samples
 
 __all__ = ["StepReport", "check"]
 
@@ -61,7 +63,7 @@ def check(
         x: states like those that you will train on, shape (samples, ...); noisy ones if yours are.
         dt: the step that you will train with, > 0.
         t: the physical time.
-        args: handed to the drift untouched.
+        args: handed to the drift; a `PerSample` has a row for each state.
         key: a JAX key for the random directions of the gradient's check. Default: `jax.random.key(0)`.
 
     Returns:
@@ -83,22 +85,26 @@ def check(
         fixed.check_dt(dt, "check(..., dt={})")
     x = validate.check_states(x, "x")
     validate.check_drifts(drift, x, args)
-    one, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], x))
+    take = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)  # noqa: E731
+    one, unravel = ravel_pytree(take(x, 0))
     now = jnp.asarray(t, one.dtype)
 
-    def advance(x: State, h: Any) -> State:
+    def advance(x: State, h: Any, args: Args) -> State:
         change = drift.increment(now, x, jnp.asarray(h, one.dtype), args)
         return jax.tree.map(jnp.add, x, change)
 
-    step = eqx.filter_jit(lambda x: advance(x, dt))
-    batched = eqx.filter_jit(jax.vmap(lambda x: advance(x, dt)))
-    together = batched(x)
-    alone = [step(jax.tree.map(lambda leaf, i=i: leaf[i], x)) for i in range(jax.tree.leaves(x)[0].shape[0])]
+    def all_advance(x: State, h: Any) -> State:
+        return over_samples(lambda x, args: advance(x, h, args), args, x)
+
+    step = eqx.filter_jit(lambda x, values: advance(x, dt, with_rows(args, values)))
+    together = eqx.filter_jit(all_advance)(x, dt)
+    alone = [step(take(x, i), take(rows(args), i)) for i in range(jax.tree.leaves(x)[0].shape[0])]
     alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
+    of_one = lambda v: ravel_pytree(advance(unravel(v), dt, first_row(args)))[0]  # noqa: E731
     return StepReport(
-        _order(advance, x, dt) if fixed is None else None,
+        _order(all_advance, x, dt) if fixed is None else None,
         _round_trip(drift, together, x, now, dt, args),
-        _vjp_error(lambda v: ravel_pytree(advance(unravel(v), dt))[0], one, jr.key(0) if key is None else key),
+        _vjp_error(of_one, one, jr.key(0) if key is None else key),
         _distance(together, alone) / _norm(together),
     )
 
@@ -116,7 +122,7 @@ def _order(advance: Any, x: State, dt: float) -> float:
     for count in (1, 2, 4):
         end = x
         for _ in range(count):
-            end = jax.vmap(lambda x, h=dt / count: advance(x, h))(end)
+            end = advance(end, dt / count)
         ends.append(end)
     coarse, fine = _distance(ends[0], ends[1]), _distance(ends[1], ends[2])
     # What single precision cannot tell from zero is a step that is exact.
@@ -125,12 +131,12 @@ def _order(advance: Any, x: State, dt: float) -> float:
 
 
 def _round_trip(drift: AbstractDrift, forward: State, x: State, now: Any, dt: float, args: Args) -> float | None:
-    def back(x: State) -> State:
+    def back(x: State, args: Args) -> State:
         h = jnp.asarray(dt, now.dtype)
         return jax.tree.map(jnp.add, x, drift.reversed_increment(now + h, x, h, args))
 
     try:
-        returned = jax.vmap(back)(forward)
+        returned = over_samples(back, args, forward)
     except TypeError:  # no reversal was stated
         return None
     return _distance(returned, x) / _distance(forward, x)

@@ -366,6 +366,21 @@ def test_a_second_training_of_the_same_shapes_compiles_nothing(caplog):
     assert not compilations(caplog, lambda: fit(average=0.7, key=jax.random.key(5), curriculum=faster))
 
 
+def test_other_noise_and_other_args_compile_nothing(caplog):
+    class Decay(eqx.Module):
+        def __call__(self, t, x, args):
+            return -args["rate"] * x
+
+    def train(noise, rate):
+        paths = sx.Trajectories(PATHS.x, TS, {"rate": rate})
+        s = sx.Score(sx.nn.MLP(widths=(4,), key=jax.random.key(2)), sx.Diffusion(noise))
+        trained = sx.fit(-sx.Drift(Decay()) + 2 * s, paths, key=KEY, curriculum=[sx.Stage(updates=6, batch=16)])
+        assert trained.g.g == noise  # the user's own number comes back
+
+    assert compilations(caplog, lambda: train(0.5, 0.1))
+    assert not compilations(caplog, lambda: train(0.6, 0.2))
+
+
 def test_learning_rates_may_be_traced():
     def train(rate):
         trained = fit(curriculum=[sx.Stage(updates=20, batch=16, learning_rate=rate)])
