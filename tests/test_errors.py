@@ -9,6 +9,7 @@ import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import smdpx as sx
@@ -27,8 +28,8 @@ PATHS = jnp.ones((4, 6))
 
 
 def fit(paths=PATHS, ts: Any = TS, equation: Any = None, **how):
-    how = {"curriculum": [sx.Stage(updates=1, batch=2)], **how}
-    return sx.fit(-P + 2 * net if equation is None else equation, sx.Trajectories(paths, ts), key=KEY, **how)
+    how = {"curriculum": [sx.Stage(updates=1, batch=2)], "key": KEY, **how}
+    return sx.fit(-P + 2 * net if equation is None else equation, sx.Trajectories(paths, ts), **how)
 
 
 # Times
@@ -125,6 +126,26 @@ def test_data_fit_their_times():
 def test_a_stage_does_something(how):
     with pytest.raises(ValueError, match="`Stage` needs"):
         sx.Stage(**how)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"curriculum": sx.Stage()}, r"got Stage. Write `\[sx.Stage\(...\)\]`"),
+        ({"optimizer": optax.adam(1e-3)}, "from a learning-rate schedule.*which is made already"),
+        ({"key": 3}, r"must be a JAX key; got 3. Write `jax.random.key\(0\)`"),
+    ],
+    ids=["stage", "optimiser", "seed"],
+)
+def test_what_has_another_kind_is_said(how, message):
+    with pytest.raises(TypeError, match=message):
+        fit(**how)
+
+
+def test_a_complex_rate_is_no_matter_of_precision():
+    with pytest.raises(ValueError, match="returned complex64") as error:
+        sx.solve(sx.Drift(lambda t, x, args: x.astype(jnp.complex64)), X0, TS)
+    assert "precision" not in str(error.value)
 
 
 def test_a_curriculum_is_not_empty():

@@ -89,6 +89,14 @@ def fit(
     dx = [-P(x) + ½g²·s(t, x)] dτ
     """
     loss = WindowLoss() if loss is None else loss
+    if not isinstance(curriculum, Sequence):
+        raise TypeError(f"`curriculum` is a list of stages; got {type(curriculum).__name__}. Write `[sx.Stage(...)]`.")
+    if not callable(optimizer):
+        raise TypeError(
+            "`optimizer` makes an optimiser from a learning-rate schedule: `optax.adam`, or `lambda lr: optax.adam(lr, "
+            f"b2=0.98)`; got {type(optimizer).__name__}, which is made already."
+        )
+    validate.check_is_key(key)
     curriculum = tuple(curriculum)
     _check(equation, paths, loss, curriculum, average, sharding)
     training = Training(equation, loss, optimizer, average, sharding)

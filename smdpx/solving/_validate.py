@@ -171,8 +171,16 @@ def check_resolution(ts: Any, x: State) -> None:
         )
 
 
+def check_is_key(key: Any) -> None:
+    """Raise where a key is none of JAX's, a bare seed, say."""
+    if not isinstance(key, jax.Array):
+        raise TypeError(f"`key` must be a JAX key; got {key!r}. Write `jax.random.key(0)`.")
+
+
 def check_key(equation: AbstractDrift | SDE, key: Key | None) -> None:
     """Raise where an SDE lacks a key or an ODE is given one."""
+    if key is not None:
+        check_is_key(key)
     if isinstance(equation, SDE) and key is None:
         raise ValueError(f"`{equation}` has noise: pass `key=jax.random.key(...)`.")
     if not isinstance(equation, SDE) and key is not None:
@@ -274,7 +282,8 @@ def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str 
 def _of_precision(got: Any, one: State) -> str:
     """What to write where only the dtype is another than the state's."""
     shapes = [[getattr(leaf, "shape", None) for leaf in jtu.tree_leaves(x)] for x in (got, one)]
-    if jtu.tree_structure(got) != jtu.tree_structure(one) or shapes[0] != shapes[1]:
+    complex_ = any(jnp.issubdtype(getattr(leaf, "dtype", float), jnp.complexfloating) for leaf in jtu.tree_leaves(got))
+    if jtu.tree_structure(got) != jtu.tree_structure(one) or shapes[0] != shapes[1] or complex_:
         return ""
     return (
         "Only the precision differs: return `.astype(x.dtype)`, or give states, constants and weights "
