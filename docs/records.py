@@ -110,6 +110,11 @@ def heat_shifts() -> str:
     return _heat("shifts_table", "shifts")
 
 
+def heat_conditions() -> str:
+    """One score of the heat problem for all conductivities and noises."""
+    return _heat("conditions_table", "conditions")
+
+
 def heat_solvers() -> str:
     """The heat problem's scores with other solvers and steps."""
     return _heat("solvers_table", "solvers")

@@ -133,3 +133,10 @@ def test_a_training_of_the_paper_preset_is_sharded_and_resumes(tmp_path, monkeyp
     resumed, _ = train(size, MIRRORED, curriculum, tmp_path)
     straight, _ = train(size, MIRRORED, curriculum, tmp_path / "other")
     assert eqx.tree_equal(resumed[0].net, straight[0].net)
+
+
+def test_one_heat_score_is_trained_and_compared_at_many_conditions(tmp_path):
+    done = run(ROOT / "examples/paper/heat/conditions.py", "--preset", "smoke", "--out", tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "conditions_smoke.json").read_text())["rows"]
+    assert (row["alpha"], row["g"], len(row["variance"])) == (1.0, 0.1, 16)

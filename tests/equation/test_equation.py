@@ -3,6 +3,7 @@
 # Wrong on purpose.
 # pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false, reportUnusedExpression=false
 
+import importlib.metadata
 import json
 import shutil
 import subprocess
@@ -380,3 +381,26 @@ class _Net(eqx.Module):
 
     def __call__(self, t, x, args):
         return self.a * x
+
+
+def test_a_drift_of_ones_own_may_call_its_fields_as_it_likes():
+    class Mine(sx.AbstractDrift[sx.Forward]):
+        net: str
+        steps: int
+        g: float
+        f: None = None
+
+        @property
+        def direction(self):
+            return sx.Forward
+
+        def rate(self, t, x, args):
+            return -self.g * x
+
+    drift = Mine("a net", 3, 1.0)
+    x = sx.solve(drift + 0.0 * drift, jnp.ones(2), [0.0, 0.5, 1.0])
+    np.testing.assert_allclose(x[:, -1], 0.25)
+
+
+def test_the_version_is_that_of_the_package():
+    assert sx.__version__ == importlib.metadata.version("smdpx")

@@ -49,11 +49,11 @@ class Preset(NamedTuple):
     tested: tuple[tuple[float, float], ...]
 
 
-CPU = Preset(2500, 3000, 512, (4, 4), 50, 100, ((0.6, 0.06), (0.6, 0.17), (1.0, 0.1), (1.7, 0.06), (1.7, 0.17)))
+CPU = Preset(2500, 6000, 512, (7, 4), 50, 100, ((0.6, 0.06), (0.6, 0.17), (1.0, 0.1), (1.7, 0.06), (1.7, 0.17)))
 PRESETS = {
     "smoke": Preset(64, 20, 32, (2, 2), 2, 3, ((1.0, 0.1),)),
     "cpu": CPU,
-    "paper": CPU._replace(updates=30_000, batch=1024, places=(6, 6), cases=200),
+    "paper": CPU._replace(updates=30_000, batch=1024, places=(9, 5), cases=200),
 }
 
 

@@ -94,6 +94,18 @@ def shifts_table(folder: pathlib.Path, preset: str) -> str:
     return "\n".join(lines)
 
 
+def conditions_table(folder: pathlib.Path, preset: str) -> str:
+    """One score at conductivities and noises that it was not trained at, against the exact posterior."""
+    lines = [
+        "| α | g | variance of samples / exact, over wavenumbers | error of the mean, over wavenumbers |",
+        "|---|---|---|---|",
+    ]
+    for row in read(folder, f"conditions_{preset}.json"):
+        variance = f"{min(row['variance']):.2f} to {max(row['variance']):.2f}"
+        lines.append(f"| {row['alpha']:g} | {row['g']:g} | {variance} | at most {max(row['mean']):.3f} |")
+    return "\n".join(lines)
+
+
 def _triple(found: Any) -> str:
     if not isinstance(found, dict):
         return "–" if found is None else str(found)
