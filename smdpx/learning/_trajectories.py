@@ -135,6 +135,11 @@ class Trajectories(AbstractPaths):
 
     def check(self, equation: AbstractDrift | SDE, stages: Sequence[Any]) -> None:
         """Raise where states are not finite, windows do not fit, or a step has another length than a drift accepts."""
+        if not validate.is_concrete(self.ts):
+            raise TypeError(
+                "`fit` must know the times of its trajectories, and here a JAX transformation traces them: make the "
+                "`Trajectories` inside of it from times outside, `sx.Trajectories(x, ts)`."
+            )
         validate.check_paths(self.x, self.ts, self.lengths)
         validate.check_resolution(self.ts, self.x)
         for stage in stages:

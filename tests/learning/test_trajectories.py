@@ -155,6 +155,12 @@ def test_fit_wants_trajectories_and_says_what_to_write():
         sx.fit(-clock + 2 * s, np.ones((2, 6)), key=KEY)  # pyright: ignore[reportArgumentType]
 
 
+def test_traced_times_are_refused_by_name():
+    s = sx.Score(Slope(-1.0), sx.Diffusion(0.1))
+    with pytest.raises(TypeError, match="must know the times of its trajectories"):
+        jax.jit(lambda paths: sx.fit(-clock + 2 * s, paths, key=KEY).net.a)(own_times())
+
+
 def test_a_window_fits_into_the_longest_trajectory():
     s = sx.Score(Slope(-1.0), sx.Diffusion(0.1))
     with pytest.raises(ValueError, match="window of 8 states.*have 7"):
