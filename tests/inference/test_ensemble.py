@@ -154,8 +154,9 @@ def test_the_same_key_gives_the_same_samples_in_or_out_of_jit():
     call = partial(ensemble_smoother, n=20, key=KEY, noise=0.1)
     samples = call(x0, xT, jnp.zeros(3))
     assert jnp.allclose(jax.jit(call)(x0, xT, jnp.zeros(3)), samples, atol=1e-5)
-    for dtype in (np.float32, np.float64):
-        assert jnp.array_equal(call(np.asarray(x0, dtype), np.asarray(xT, dtype), np.zeros(3, dtype)), samples)
+    assert jnp.array_equal(call(np.asarray(x0), np.asarray(xT), np.zeros(3, np.float32)), samples)
+    with pytest.warns(UserWarning, match="is float64, and JAX computes in float32 here"):
+        assert jnp.array_equal(call(np.asarray(x0, np.float64), np.asarray(xT, np.float64), np.zeros(3)), samples)
 
 
 def test_ends_that_tell_nothing_leave_the_prior():

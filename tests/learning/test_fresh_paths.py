@@ -198,7 +198,7 @@ def rate_of_shape(shape):
         (
             lambda: fit(sx.FreshPaths(P + g, jnp.ones(3, int), TS)),
             TypeError,
-            r"x0=...\)` must be floating, got dtype int32",
+            "`x0` must be floating, got dtype int32",
         ),
         (lambda: fit(sx.FreshPaths(P + g, jnp.ones((0,)), TS)), ValueError, "zero samples"),
         (lambda: fit(sx.FreshPaths(rate_of_shape(2), jnp.ones(3), TS)), ValueError, "must return what it is given"),
