@@ -68,7 +68,10 @@ def test_a_new_problem_takes_at_most_15_lines():
 
 
 def test_the_new_problem_runs_and_its_intervals_hold():
-    printed = run((ROOT / "examples/your_problem.py").read_text())
+    # A fifth of the updates is enough for fair intervals.
+    code, short = (ROOT / "examples/your_problem.py").read_text(), "key=k[3], curriculum=[sx.Stage(updates=2_000)])"
+    assert code.count("key=k[3])") == 1
+    printed = run(code.replace("key=k[3])", short))
     inside = [float(number) for number in re.findall(r"\d\.\d*", printed.split(":")[-1])]
     # 200 cases: a fair 90 % has a standard deviation of .02.
     assert len(inside) == 2

@@ -42,17 +42,13 @@ def weights(trained):
 # What is learned
 
 
-@pytest.mark.parametrize(
-    ("loss", "c"),
-    [(sx.WindowLoss(), 2), (sx.TwoWayLoss(), 1), (sx.ImplicitScoreMatching(), 1), (sx.SlicedScoreMatching(), 1)],
-    ids=["window", "two ways", "ISM", "SSM"],
-)
-def test_a_score_of_one_parameter_becomes_the_exact_score(loss, c):
+# That each loss has its minimum at the exact score is tested with the losses; here, that a training gets there.
+
+
+def test_a_score_of_one_parameter_becomes_the_exact_score():
     paths = process.paths(4000, TS, jax.random.key(1))
     curriculum = [sx.Stage(updates=1000, learning_rate=0.05)]
-    s = sx.fit(
-        -P + c * process.s(0.2), sx.Trajectories(paths, TS), key=KEY, loss=loss, curriculum=curriculum, average=0.99
-    )
+    s = sx.fit(-P + 2 * process.s(0.2), sx.Trajectories(paths, TS), key=KEY, curriculum=curriculum, average=0.99)
     assert float(s.net.a) == pytest.approx(-1 / process.var, rel=0.05)
 
 
@@ -61,14 +57,6 @@ def test_longer_windows_and_strides_learn_the_same_score():
     curriculum = [sx.Stage(2, 400, 0.05), sx.Stage(4, 300, 0.02), sx.Stage(3, 300, 0.02, stride=2)]
     s = sx.fit(-P + 2 * process.s(0.2), sx.Trajectories(paths, TS), key=KEY, curriculum=curriculum, average=0.99)
     assert float(s.net.a) == pytest.approx(-1 / process.var, rel=0.06)
-
-
-def test_an_uneven_grid_learns_the_same_score():
-    ts = TS**1.5
-    paths = process.paths(4000, ts, jax.random.key(1))
-    curriculum = [sx.Stage(updates=1000, learning_rate=0.05)]
-    s = sx.fit(-P + 2 * process.s(0.2), sx.Trajectories(paths, ts), key=KEY, curriculum=curriculum, average=0.99)
-    assert float(s.net.a) == pytest.approx(-1 / process.var, rel=0.08)
 
 
 def test_without_a_score_the_reverse_simulator_is_trained():

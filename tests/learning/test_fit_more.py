@@ -137,7 +137,7 @@ def test_known_data_may_be_trained_on_under_jit():
 # Several devices: on one machine, in a process of its own, since the number of devices is fixed at the start
 
 ON_FOUR_DEVICES = """
-import json, re, sys
+import json, re
 import equinox as eqx, jax, jax.numpy as jnp, numpy as np, smdpx as sx
 
 assert jax.device_count() == 4
@@ -148,9 +148,9 @@ s = sx.Score(sx.nn.MLP((2,), (4,), key=jax.random.key(0)), g)
 ts, stages = np.linspace(0, 1, 6), [sx.Stage(window=4, updates=3, batch=16, learning_rate=1e-2)]
 
 
-def program(sharding):
+def program(kind, sharding):
     def train(x, key):
-        paths = sx.FreshPaths(P + g, x[:, 0], ts, windows=2) if sys.argv[1] == "fresh" else sx.Trajectories(x, ts)
+        paths = sx.FreshPaths(P + g, x[:, 0], ts, windows=2) if kind == "fresh" else sx.Trajectories(x, ts)
         trained = sx.fit(-P + 2 * s, paths, key=key, curriculum=stages, average=0.5, sharding=sharding)
         return eqx.filter(trained.net, eqx.is_inexact_array)
 
@@ -168,27 +168,30 @@ def posterior(chunk):
     return float(abs(one - four).max()), four.sharding.shard_shape(four.shape)[1]
 
 
+def training(kind):
+    one, four = program(kind, None), program(kind, split)
+    unsharded, sharded = (weights(run(data, jax.random.key(2))) for run in (one, four))
+    sums = [line for line in four.as_text().splitlines() if re.search(r" all-reduce(-start)?\\(", line)]
+    return {
+        "moved": float(abs(unsharded - weights(eqx.filter(s.net, eqx.is_inexact_array))).max()),
+        "apart": float(abs(sharded - unsharded).max()),
+        "update": [line for line in sums if "jit(train)/while/body" in line],
+        "a step": [line for line in sums if line.count("while/body") > 2],
+        "samples": sorted({int(n) for n in re.findall(r"f32\\[(\\d+),6,2\\]", four.as_text())} - {32}),
+    }
+
+
 data = jax.random.normal(jax.random.key(1), (32, 6, 2))
-one, four = program(None), program(split)
-unsharded, sharded = (weights(run(data, jax.random.key(2))) for run in (one, four))
-sums = [line for line in four.as_text().splitlines() if re.search(r" all-reduce(-start)?\\(", line)]
-print(json.dumps({
-    "moved": float(abs(unsharded - weights(eqx.filter(s.net, eqx.is_inexact_array))).max()),
-    "apart": float(abs(sharded - unsharded).max()),
-    "kind": sys.argv[1],
-    "posterior": [posterior(None), posterior(8)],
-    "update": [line for line in sums if "jit(train)/while/body" in line],
-    "a step": [line for line in sums if line.count("while/body") > 2],
-    "samples": sorted({int(n) for n in re.findall(r"f32\\[(\\d+),6,2\\]", four.as_text())} - {32}),
-}))
+answers = {kind: training(kind) for kind in ("arrays", "fresh")}
+print(json.dumps(answers | {"posterior": [posterior(None), posterior(8)]}))
 """
 
 
-@pytest.fixture(scope="module", params=["arrays", "fresh"])
-def on_four_devices(request):
+@pytest.fixture(scope="module")
+def on_four_devices():
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
-        [sys.executable, "-c", ON_FOUR_DEVICES, request.param],
+        [sys.executable, "-c", ON_FOUR_DEVICES],
         env={**os.environ, **flags},
         cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
@@ -198,21 +201,27 @@ def on_four_devices(request):
     return json.loads(done.stdout)
 
 
-def test_on_four_devices_the_weights_are_those_of_one_to_rounding(on_four_devices):
-    assert on_four_devices["moved"] > 1e-3
-    assert on_four_devices["apart"] < 1e-6
+KINDS = pytest.mark.parametrize("kind", ["arrays", "fresh"])
 
 
-def test_an_update_sums_gradients_over_devices_once_whatever_its_window(on_four_devices):
+@KINDS
+def test_on_four_devices_the_weights_are_those_of_one_to_rounding(on_four_devices, kind):
+    assert on_four_devices[kind]["moved"] > 1e-3
+    assert on_four_devices[kind]["apart"] < 1e-6
+
+
+@KINDS
+def test_an_update_sums_gradients_over_devices_once_whatever_its_window(on_four_devices, kind):
     # One all-reduce of the loss and all the gradients, in the loop over updates (in pieces, so it is the second) and in
     # no loop over steps.
-    assert len(on_four_devices["update"]) == 1
-    assert not on_four_devices["a step"]
+    assert len(on_four_devices[kind]["update"]) == 1
+    assert not on_four_devices[kind]["a step"]
 
 
-def test_each_device_simulates_its_own_share(on_four_devices):
+@KINDS
+def test_each_device_simulates_its_own_share(on_four_devices, kind):
     # 16 windows, two of each trajectory: 2 trajectories on each device, and 8 of them on none.
-    assert on_four_devices["samples"] == {"arrays": [], "fresh": [2]}[on_four_devices["kind"]]
+    assert on_four_devices[kind]["samples"] == {"arrays": [], "fresh": [2]}[kind]
 
 
 def test_posterior_samples_lie_where_the_end_states_do(on_four_devices):

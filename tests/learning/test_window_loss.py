@@ -85,7 +85,7 @@ def test_the_adjoint_changes_no_gradient_and_no_noise(adjoint, uneven):
     w = windows(5, uneven=uneven)
 
     def gradient(loss):
-        return jax.grad(lambda a: loss(-P + 2 * score(a) + g, w, KEY, None))(0.7)
+        return jax.jit(jax.grad(lambda a: loss(-P + 2 * score(a) + g, w, KEY, None)))(0.7)
 
     np.testing.assert_allclose(gradient(sx.WindowLoss(adjoint=adjoint)), gradient(sx.WindowLoss()), rtol=1e-5)
 
@@ -173,7 +173,7 @@ def test_perfect_windows_of_a_deterministic_process_cost_nothing():
     ts = jnp.linspace(0.0, 1.0, 11)
     paths = sx.simulate(P, jnp.linspace(-1.0, 1.0, 8), ts)
     w, _ = paths.source([1]).draw(size=4, stride=1, batch=64, key=KEY)
-    assert float(sx.WindowLoss()(P, w, KEY, None)) < 1e-10
+    assert float(jax.jit(lambda w: sx.WindowLoss()(P, w, KEY, None))(w)) < 1e-10
 
 
 # Windows
@@ -241,8 +241,8 @@ def test_the_exact_score_minimises(loss, equation, size):
 
 def test_the_minimum_is_at_the_exact_score_and_not_beside_it():
     # A parabola through three multiples: its lowest point is at 1.
-    for loss, c in [(sx.WindowLoss(), 2), (sx.TwoWayLoss(), 1)]:
-        values = loss_of_multiples(loss, lambda f, c=c: -ou.P + c * ou_score(f), ou_paths, TS, 2).mean(axis=1)
+    for loss, c, ts in [(sx.WindowLoss(), 2, TS), (sx.TwoWayLoss(), 1, TS), (sx.WindowLoss(), 2, TS**1.5)]:
+        values = loss_of_multiples(loss, lambda f, c=c: -ou.P + c * ou_score(f), ou_paths, ts, 2).mean(axis=1)
         a, b, _ = np.polyfit([0.5, 1.0, 1.5], np.asarray(values), 2)
         assert -b / (2 * a) == pytest.approx(1.0, abs=0.06)
 
@@ -329,5 +329,5 @@ def test_of_a_stationary_process_the_minimum_is_one_number():
         return sx.ImplicitScoreMatching()(-process.P + sx.Score(Slope(a), process.g), w, KEY, None)
 
     # Quadratic in the slope: one Newton step from anywhere is the minimum.
-    slope, curvature = jax.grad(loss)(0.0), jax.grad(jax.grad(loss))(0.0)
+    slope, curvature = jax.jit(lambda a: (jax.grad(loss)(a), jax.grad(jax.grad(loss))(a)))(0.0)
     assert float(-slope / curvature) == pytest.approx(-1 / process.var, rel=0.04)
