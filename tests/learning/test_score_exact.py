@@ -13,8 +13,8 @@ from toy.evaluate import score_error
 import smdpx as sx
 
 CURRICULA = {
-    "one-step": [sx.Stage(updates=5_000, batch=2048, learning_rate=1e-2)],
-    "two-way": [sx.Stage(updates=7_000, batch=4096, learning_rate=1e-2)],
+    "one-step": [sx.Stage(updates=9_000, batch=2048, learning_rate=3e-3)],
+    "two-way": [sx.Stage(updates=10_000, batch=4096, learning_rate=3e-3)],
 }
 
 
