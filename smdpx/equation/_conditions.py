@@ -82,6 +82,11 @@ def with_rows(args: Args, values: tuple[Any, ...]) -> Args:
     return jtu.tree_map(lambda leaf: next(remaining) if _is_condition(leaf) else leaf, args, is_leaf=_is_condition)
 
 
+def with_conditions(args: Args, values: tuple[Any, ...]) -> Args:
+    """The `args` with these values, samples in front, in the conditions: of other samples, or of some of them."""
+    return with_rows(args, tuple(PerSample(value) for value in values))
+
+
 def map_rows(f: Callable[[Any], Any], args: Args) -> Args:
     """The `args` with f applied to every array of the conditions: other rows, or the same in another order."""
 

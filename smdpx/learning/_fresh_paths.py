@@ -76,10 +76,10 @@ class FreshPaths(AbstractPaths):
         validate.check_finite_states(self.x0, "FreshPaths(x0=...)")
         validate.check_drifts(self.process, self.x0, self.args)
         validate.check_solver(self.process, self.solver, None)
-        for drift in (self.process, equation):
-            if self.jitter:
-                validate.check_free_steps(drift)
-        if not self.jitter:
+        if self.jitter:
+            validate.check_free_steps(self.process)
+            validate.check_free_steps(equation)
+        else:
             validate.check_step_grid(self.process, self.ts)
         for stage in stages:
             check_window(stage.window, stage.stride, len(self.ts))

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from .._types import Key
 from ..equation._algebra import SDE, AbstractDrift
-from ..equation._conditions import PerSample, rows, with_rows
+from ..equation._conditions import rows, with_conditions
 from ..equation._drift import ReverseDrift, Score, scores
 from ..solving import _validate as validate
 from ._sharding import mean_over_devices
@@ -127,7 +127,7 @@ class Training(eqx.Module):
 
         def on(batch: Any, params: Any, key: Key) -> tuple[Array, Any]:
             windows, values = batch
-            own = with_rows(args, tuple(PerSample(value) for value in values))
+            own = with_conditions(args, values)
             return jax.value_and_grad(lambda p: self.loss(eqx.combine(p, rest), windows, key, own))(params)
 
         return mean_over_devices(on, self.sharding)((windows, rows(args)), params, key_loss)

@@ -142,12 +142,12 @@ class Trajectories(AbstractPaths):
             )
         validate.check_paths(self.x, self.ts, self.lengths)
         validate.check_resolution(self.ts, self.x)
+        longest = self.ts.shape[-1] if self.lengths is None else int(self.lengths.max())
+        rows = self._rows() if step_drifts(equation) else []
         for stage in stages:
-            longest = self.ts.shape[-1] if self.lengths is None else int(self.lengths.max())
             check_window(stage.window, stage.stride, longest)
-            if step_drifts(equation):
-                for row in self._rows():
-                    validate.check_step_grid(equation, row[:: stage.stride])
+            for row in rows:
+                validate.check_step_grid(equation, row[:: stage.stride])
 
     def _rows(self) -> list[Any]:
         """The different rows of times, without their padding."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift
-from ..equation._conditions import PerSample, rows, with_rows
+from ..equation._conditions import rows, with_conditions
 from . import _validate as validate
 from ._finite import largest, warn_of_explosions
 from ._march import Table, march
@@ -259,7 +259,7 @@ def _sample_by_sample(run: Any, x0: State, key: Key | None, args: Args) -> Any:
 
     def alone(x0: State, key: Key | None, values: Any) -> Any:
         one = lambda x: jtu.tree_map(lambda leaf: leaf[None], x)  # noqa: E731
-        return run(one(x0), key, with_rows(args, tuple(PerSample(one(value)) for value in values)))
+        return run(one(x0), key, with_conditions(args, one(values)))
 
     return eqx.filter_vmap(alone)(x0, keys, rows(args))
 

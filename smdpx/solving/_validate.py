@@ -166,8 +166,7 @@ def check_resolution(ts: Any, x: State) -> None:
     if vanish.any():
         raise ValueError(
             f"`ts` has steps too small for {dtype}: between {ts[..., :-1][vanish][0]:g} and its neighbour it tells no "
-            "difference. "
-            "Take fewer steps, times that begin at 0, or states in double precision."
+            "difference. Take fewer steps, times that begin at 0, or states in double precision."
         )
 
 
