@@ -30,16 +30,6 @@ def smoke(name, tmp_path_factory):
     return folder, done
 
 
-@pytest.fixture(scope="module")
-def paper_toy(tmp_path_factory):
-    return smoke("paper/toy/main.py", tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def paper_heat(tmp_path_factory):
-    return smoke("paper/heat/main.py", tmp_path_factory)
-
-
 @pytest.mark.parametrize("name", ["toy", "heat"])
 def test_an_example_is_one_file_that_is_read_from_top_to_bottom(name):
     lines = (ROOT / "examples" / f"{name}.py").read_text().splitlines()
@@ -69,20 +59,17 @@ def test_an_unknown_preset_is_an_error_that_lists_the_known_ones(tmp_path):
     assert "paper" in done.stderr + done.stdout
 
 
-def test_the_papers_toy_table_has_the_methods_of_its_preset(paper_toy):
+# Each of the two runs takes most of a minute, so all that is asked of one is asked in one place.
+
+
+def test_the_papers_toy_run_prints_records_and_draws(tmp_path_factory):
+    folder, done = smoke("paper/toy/main.py", tmp_path_factory)
     for method in ("exact score", "multi-step", "one-step, two-way", "ISM"):
-        assert f"| {method} | 100% |" in paper_toy[1].stdout
-
-
-def test_the_papers_toy_run_is_recorded(paper_toy):
-    record = json.loads((paper_toy[0] / "toy_smoke.json").read_text())
+        assert f"| {method} | 100% |" in done.stdout
+    record = json.loads((folder / "toy_smoke.json").read_text())
     assert {row["method"] for row in record["rows"]} == {"exact score", "multi-step", "one-step, two-way", "ISM"}
     assert record["versions"]["jax"]
-
-
-def test_the_papers_toy_figures_are_drawn(paper_toy):
-    figures = {path.name for path in paper_toy[0].glob("*.png")}
-    assert figures == {"paths.png", "score_fields.png", "posterior.png", "ou.png"}
+    assert {path.stem for path in folder.glob("*.png")} == {"paths", "score_fields", "posterior", "ou"}
 
 
 def test_every_training_of_the_papers_toy_tables_runs_by_default():
@@ -93,20 +80,14 @@ def test_every_training_of_the_papers_toy_tables_runs_by_default():
         assert set(PRESETS[name].methods) == METHODS.keys() == PRESETS[name].curricula.keys()
 
 
-def test_the_papers_heat_table_has_every_kind_of_row(paper_heat):
-    assert "| exact posterior mean |" in paper_heat[1].stdout
-    assert "| `-P + 2*s + g`, exponential |" in paper_heat[1].stdout
-    assert "| ensemble Kalman smoother by mode, mean |" in paper_heat[1].stdout
-
-
-def test_every_part_of_the_papers_heat_run_is_recorded(paper_heat):
-    records = {path.stem: json.loads(path.read_text()) for path in paper_heat[0].glob("*_smoke.json")}
+def test_the_papers_heat_run_prints_records_and_draws(tmp_path_factory):
+    folder, done = smoke("paper/heat/main.py", tmp_path_factory)
+    for row in ("exact posterior mean", "`-P + 2*s + g`, exponential", "ensemble Kalman smoother by mode, mean"):
+        assert f"| {row} |" in done.stdout
+    records = {path.stem: json.loads(path.read_text()) for path in folder.glob("*_smoke.json")}
     assert records.keys() == {f"{part}_smoke" for part in ("inferences", "baselines", "windows", "shifts", "solvers")}
     assert {row["scheme"] for row in records["inferences_smoke"]["rows"]} == {"exact", "mirrored step", "exponential"}
-
-
-def test_the_papers_heat_figures_are_drawn(paper_heat):
-    figures = {path.stem for path in paper_heat[0].glob("*.png")}
+    figures = {path.stem for path in folder.glob("*.png")}
     assert figures == {"gallery", "posterior_fields", "inferences", "windows", "shifts", "solvers"}
 
 

@@ -57,6 +57,7 @@ def test_toy_posterior_probabilities(toy_fp):
     np.testing.assert_allclose(plus, [0.608, 0.572, 0.534, 0.392], atol=6e-4)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(("dt", "end"), [(0.02, 0.965), (0.001, 1.0)])
 def test_toy_probability_flow_finds_every_start(toy_fp, dt, end):
     x = jnp.linspace(-0.1, 0.1, 1000)

@@ -18,6 +18,7 @@ CURRICULA = {
 }
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("name", CURRICULA)
 def test_the_trained_score_is_the_exact_one(name):
     s = ou.train(name, CURRICULA[name])
