@@ -18,12 +18,12 @@ from .equation._diffusion import Diffusion as Diffusion
 from .equation._drift import (
     Drift as Drift,
     ReverseDrift as ReverseDrift,
-    Score as Score,
     StepDrift as StepDrift,
     mirror as mirror,
     negative_step as negative_step,
 )
 from .equation._linear import AbstractLinear as AbstractLinear, Diagonal as Diagonal, Fourier as Fourier
+from .equation._score import Score as Score
 from .inference._ensemble import ensemble_smoother as ensemble_smoother
 from .inference._langevin import langevin as langevin
 from .inference._likelihood import LogLikelihood as LogLikelihood, log_likelihood as log_likelihood

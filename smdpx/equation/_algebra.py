@@ -15,9 +15,11 @@ from __future__ import annotations
 import abc
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 import equinox as eqx
+import jax.numpy as jnp
 import jax.tree_util as jtu
 
 from .._types import Args, RealScalarLike, State
@@ -76,6 +78,29 @@ class AbstractDrift(eqx.Module, Generic[D]):
 
     def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
         """The stiff linear part of the rate at t, where the drift's function states one."""
+        return None
+
+    @property
+    def has_rate(self) -> bool:
+        """Whether it can be evaluated between steps."""
+        return True
+
+    @property
+    def is_score(self) -> bool:
+        """Whether it stands for ∇log p, and the rest of the equation for the physics."""
+        return False
+
+    @property
+    def reference(self) -> Along | None:
+        """What the drift is counted from, where that is another drift."""
+        return None
+
+    def free(self) -> AbstractDrift[D]:
+        """The drift without its reference."""
+        return self
+
+    def outside(self, t: RealScalarLike, x: State, args: Args) -> State | None:
+        """How far out of what it knows each component of x is, 0 to 1, for a drift that can say."""
         return None
 
     @property
@@ -200,10 +225,50 @@ class Scaled(AbstractDrift[Any]):
         return (sign + prefix).replace("--", "") + repr(self.drift)
 
 
+class Along(AbstractDrift[Reverse]):
+    """A forward drift run forward in reverse time: dx/dτ = D(t, x), in the components that have noise."""
+
+    drift: AbstractDrift[Forward]
+    g: Diffusion | None
+
+    @property
+    def direction(self) -> type[Reverse]:
+        """`Reverse`."""
+        return Reverse
+
+    def _noisy(self, t: RealScalarLike, x: State, args: Args, change: State) -> State:
+        if self.g is None:
+            return change
+        return jtu.tree_map(lambda g, c: jnp.where(g > 0, c, jnp.zeros_like(c)), self.g.like(t, x, args), change)
+
+    def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
+        """The forward drift's."""
+        return self._noisy(t, x, args, self.drift.rate(t, x, args))
+
+    def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
+        """The forward drift's: of a simulator's step its own."""
+        return self._noisy(t, x, args, self.drift.increment(t, x, dt, args))
+
+    def __repr__(self) -> str:
+        return repr(self.drift)
+
+
 class Sum(AbstractDrift[Any]):
-    """A flat sum of summands of one direction."""
+    """A flat sum of summands of one direction.
+
+    Two things are more than a sum. A score that is counted from a dissipation D cancels against -D: of a simulator's
+    step, whose reversal is a step of its own, only what is left over is taken, forward. And where a score says that a
+    state is outside of what it knows, the physics runs forward in both directions of time, as if the score were 2P/g²:
+
+        (1 - w)·[-P + C·½g²·s] + w·(C - 1)·P,    w = 0 inside to 1 outside.
+
+    Attributes:
+        parts: the summands.
+        links: of the scores' references what cancels: (score, summand of its reference, part).
+    """
 
     parts: tuple[Scaled, ...]
+    links: tuple[tuple[int, int, int], ...] = eqx.field(static=True, default=())
 
     @property
     def direction(self) -> type:
@@ -212,15 +277,38 @@ class Sum(AbstractDrift[Any]):
 
     def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
         """The sum of the parts' rates."""
-        return _add(*(part.rate(t, x, args) for part in self.parts))
+
+        def rate(part: Scaled) -> State:
+            return part.rate(t, x, args)
+
+        return self._guarded(lambda part: scale(-1, rate(part)), self._total(rate), t, x, args)
 
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The sum of the parts' increments, each from the same state: operators are not split here."""
-        return _add(*(part.increment(t, x, dt, args) for part in self.parts))
+        total = self._total(lambda part: part.increment(t, x, dt, args))
+        return self._guarded(lambda part: part.reversed_increment(t, x, dt, args), total, t, x, args)
 
     def reversed_increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The sum of the parts' reversed increments."""
-        return _add(*(part.reversed_increment(t, x, dt, args) for part in self.parts))
+        return (-self).increment(t, x, dt, args)
+
+    def _total(self, change: Callable[[Scaled], State]) -> State:
+        return _add(*map(change, _cancelled(self.parts, self.links) if self.links else self.parts))
+
+    def _guarded(self, back: Callable[[Scaled], State], change: State, t: Any, x: State, args: Args) -> State:
+        """The change, or outside of what a score knows the physics' own: `back` is a part's the other way."""
+        for part in self.parts:
+            w = part.drift.outside(t, x, args)
+            physics = [other for other in self.parts if not other.drift.is_score]
+            if w is None or not physics:
+                continue
+            over = part.coefficient - 1
+            inside = jtu.tree_map(lambda w, c: jnp.where(w < 1, (1 - w) * c, 0), w, change)
+            if isinstance(over, int | float) and over == 0:
+                return inside
+            forward = scale(over, _add(*map(back, physics)))
+            return jtu.tree_map(lambda w, c, f: c + w * f, w, inside, forward)
+        return change
 
     def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
         """The sum of those that the parts state."""
@@ -233,8 +321,9 @@ class Sum(AbstractDrift[Any]):
         return self.parts
 
     def __repr__(self) -> str:
-        text = repr(self.parts[0])
-        for part in self.parts[1:]:
+        parts = _cancelled(self.parts, _links(self.parts))
+        text = repr(parts[0])
+        for part in parts[1:]:
             text += f" - {repr(part)[1:]}" if repr(part).startswith("-") else f" + {part!r}"
         return text
 
@@ -243,7 +332,8 @@ def _sum(terms: tuple[Scaled, ...]) -> AbstractDrift[Any]:
     terms = _collect(terms)
     term = terms[0]
     if len(terms) > 1:
-        return Sum(terms)
+        stepping = tuple(link for link in _links(terms) if not terms[link[2]].drift.has_rate)
+        return Sum(terms, stepping)
     # A lone drift with coefficient 1 is itself, so that `-(-P)` is P and not a wrapped P.
     one = isinstance(term.coefficient, int | float) and term.coefficient == 1
     return term.drift if one and not term.reversed else term
@@ -260,6 +350,40 @@ def _collect(terms: tuple[Scaled, ...]) -> tuple[Scaled, ...]:
         else:
             collected.append(term)
     return tuple(collected)
+
+
+def _links(parts: tuple[Scaled, ...]) -> tuple[tuple[int, int, int], ...]:
+    """The summands of scores' references that the equation contains too: (score, summand, part)."""
+    return tuple(
+        (i, j, k)
+        for i, part in enumerate(parts)
+        if (reference := part.drift.reference) is not None and not (reference.g and reference.g.has_zeros())
+        for j, summand in enumerate(reference.drift.summands)
+        for k, other in enumerate(parts)
+        if other.drift is summand.drift and other.reversed is not part.reversed
+    )
+
+
+def _cancelled(parts: tuple[Scaled, ...], links: tuple[tuple[int, int, int], ...]) -> tuple[Scaled, ...]:
+    """The summands with the scores' references apart, and what is left of them and of the physics that they cancel."""
+    physics = {k for _, _, k in links}
+    shown: list[Scaled] = []
+    for i, part in enumerate(parts):
+        reference = part.drift.reference
+        if i in physics:
+            continue
+        if reference is None:
+            shown.append(part)
+            continue
+        for j, summand in enumerate(reference.drift.summands):
+            c = part.coefficient * summand.coefficient
+            other = next((parts[k] for score, own, k in links if (score, own) == (i, j)), None)
+            left = c if other is None else c - other.coefficient
+            if not (isinstance(left, int | float) and left == 0):
+                g = reference.g if other is None else None
+                shown.append(Scaled(left, Along(summand.drift, g), part.reversed ^ summand.reversed))
+        shown.append(Scaled(part.coefficient, part.drift.free(), part.reversed))
+    return tuple(shown)
 
 
 def _add(*states: State) -> State:

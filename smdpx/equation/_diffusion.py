@@ -65,6 +65,11 @@ class Diffusion(eqx.Module):
             return self.g
         return self.g(t, args) if _wants_args(self.g) else self.g(t)
 
+    def has_zeros(self) -> bool:
+        """Whether some component is known to have no noise."""
+        leaves = [] if callable(self.g) else jtu.tree_leaves(self.g)
+        return any(bool(np.any(np.asarray(leaf) == 0)) for leaf in leaves if not isinstance(leaf, Tracer))
+
     def traced(self) -> Diffusion:
         """The same noise, its Python numbers as arrays: one compiled program takes any of them."""
         if isinstance(self.g, _ScaledFunction):

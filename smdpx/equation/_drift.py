@@ -1,16 +1,15 @@
-"""The drifts that users write: physics, as a rate or as a simulator's step, a reverse simulator, and the score.
+"""The drifts that users write: physics, as a rate or as a simulator's step, and a reverse simulator.
 
     Drift          dx/dt = P(t, x)                         (arXiv:2301.10250, eq 1)
     StepDrift      x(t + dt) = step(x, dt)
     ReverseDrift   dx/dτ = R(t, x),  τ = T - t
-    Score          dx/dτ = ½ g(t)² ∇ₓ log p_t(x)           (eq 8; twice it in eq 9)
 
 How a step runs backwards is the user's statement and never a default, since a wrong guess blows up:
 
     mirror:   x(t - dt) = x - (step(x, dt) - x)       (the heat equation's choice, §4.2)
     negative: x(t - dt) = step(x, -dt)                (the buoyancy solver's choice, §4.3)
 
-How drifts combine is `_algebra`'s business.
+The score is in `_score`; how drifts combine is `_algebra`'s business.
 """
 
 from __future__ import annotations
@@ -25,10 +24,9 @@ import jax.tree_util as jtu
 from .._types import Args, RealScalarLike, State
 from ._algebra import SDE, AbstractDrift, Forward, Reverse
 from ._coefficient import check_callable, scale, takes
-from ._diffusion import Diffusion
 from ._linear import AbstractLinear
 
-__all__ = ["Drift", "ReverseDrift", "Score", "StepDrift", "mirror", "negative_step"]
+__all__ = ["Drift", "ReverseDrift", "StepDrift", "mirror", "negative_step"]
 
 
 class Drift(AbstractDrift[Forward]):
@@ -64,7 +62,7 @@ class Drift(AbstractDrift[Forward]):
 
     def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
         """f.linear(t), or f.linear(t, args), where f has such a method."""
-        return _stated(self.f, t, args)
+        return stated(self.f, t, args)
 
     @staticmethod
     def from_step(
@@ -136,67 +134,14 @@ class ReverseDrift(AbstractDrift[Reverse]):
 
     def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
         """f.linear(t), or f.linear(t, args), where f has such a method."""
-        return _stated(self.f, t, args)
+        return stated(self.f, t, args)
 
     def __repr__(self) -> str:
         return f"{self.name}(x)"
 
 
-class Score(AbstractDrift[Reverse]):
-    """The score's part of a reverse drift: ½ g(t)² s(t, x), where s(t, x) is ∇ₓ log p_t(x).
-
-    The convention is fixed here and nowhere else: `net` *is* the score, and coefficients count in units of
-    ½g². So `-P + s` is the probability flow (arXiv:2301.10250, eq 8, C = 1) and `-P + 2*s + g` the
-    reverse-time SDE (eq 9, C = 2), as Anderson (1982) has it. Plain one-step training backwards learns
-    g²∇log p (theorem A.2), so it trains `-P + 2*s`, and the coefficient is never folded into the network.
-
-    Args:
-        net: the score for one sample, `net(t, x, args)`, shaped like x; units of 1/x.
-        g: the forward process's noise.
-        name: what it is called in print.
-        steps: the shortest and the longest step that it was trained on; `fit` fills it in, and `solve` warns
-            where fixed steps leave it.
-
-    Raises:
-        TypeError: net is not callable with three arguments, or g is not a `Diffusion`.
-
-    >>> import smdpx as sx
-    >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
-    >>> s = sx.Score(lambda t, x, args: -x, g)
-    >>> -P + 2 * s + g
-    dx = [-P(x) + 2·½g²·s(t, x)] dτ + g dW
-    """
-
-    net: Callable[[Any, Any, Any], Any]
-    g: Diffusion
-    name: str = eqx.field(static=True, default="s")
-    steps: tuple[float, float] | None = eqx.field(static=True, default=None)
-
-    def __check_init__(self) -> None:
-        check_callable(self.net, "Score", "(t, x, args)")
-        if not isinstance(self.g, Diffusion):
-            raise TypeError(f"`Score` needs the process's noise; got {self.g!r}. Write `Score(net, Diffusion(g))`.")
-
-    @property
-    def direction(self) -> type[Reverse]:
-        """`Reverse`."""
-        return Reverse
-
-    def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
-        """½ g(t)² net(t, x)."""
-        g = self.g.like(t, x, args)
-        return jtu.tree_map(lambda g, s: 0.5 * g**2 * s, g, self.net(t, x, args))
-
-    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
-        """½ g(t)² net.linear(t), where the network has such a method."""
-        linear = _stated(self.net, t, args)
-        return None if linear is None else 0.5 * self.g.number(t, args) ** 2 * linear
-
-    def __repr__(self) -> str:
-        return f"½g²·{self.name}(t, x)"
-
-
-def _stated(f: Any, t: RealScalarLike, args: Args) -> AbstractLinear | None:
+def stated(f: Any, t: RealScalarLike, args: Args) -> AbstractLinear | None:
+    """The linear part that a function states by a method `linear`, if any."""
     # A method of its class: a network's layer that is called `linear` states nothing.
     if not callable(getattr(type(f), "linear", None)):
         return None
@@ -293,6 +238,11 @@ class StepDrift(AbstractDrift[Forward]):
         """`Forward`."""
         return Forward
 
+    @property
+    def has_rate(self) -> bool:
+        """It has none."""
+        return False
+
     def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
         """Refused: a step has no rate."""
         raise self.no_rate()
@@ -373,10 +323,9 @@ def _check_step(step: Any, owner: str) -> None:
 
 
 def step_drifts(equation: AbstractDrift | SDE) -> list[StepDrift]:
-    """The steps of simulators that an equation has."""
-    return [term.drift for term in equation.summands if isinstance(term.drift, StepDrift)]
-
-
-def scores(equation: AbstractDrift | SDE) -> list[tuple[Any, Score]]:
-    """The (signed) coefficient and score of each score term of an equation."""
-    return [(term.coefficient, term.drift) for term in equation.summands if isinstance(term.drift, Score)]
+    """The steps of simulators that an equation has, those that a score is counted from among them."""
+    found = []
+    for term in equation.summands:
+        found += [term.drift] if isinstance(term.drift, StepDrift) else []
+        found += [] if term.drift.reference is None else step_drifts(term.drift.reference.drift)
+    return found

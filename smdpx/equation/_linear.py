@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact
@@ -37,7 +38,7 @@ def _real(rates: Any) -> Array:
 
 
 class AbstractLinear(eqx.Module):
-    """A linear operator B⁻¹ diag(rates) B on one state; operators in one basis can be added and scaled.
+    """A linear operator B⁻¹ diag(rates) B on one state, B orthonormal; those in one basis can be added and scaled.
 
     Attributes:
         rates: the eigenvalues, real, in units of 1/time.
@@ -46,6 +47,11 @@ class AbstractLinear(eqx.Module):
     rates: eqx.AbstractVar[Array]
     # NumPy would otherwise take `np.float64(2.) * L` apart itself.
     __array_ufunc__ = None
+
+    @property
+    def alike(self) -> tuple[int, ...]:
+        """The axes of a state along which a state of this basis has components that are alike."""
+        return ()
 
     @abc.abstractmethod
     def to_basis(self, x: Array) -> Inexact[Array, ...]:
@@ -98,6 +104,11 @@ class Diagonal(AbstractLinear):
 
     rates: Array = eqx.field(converter=_real)
 
+    @classmethod
+    def like(cls, x: Array) -> Diagonal:
+        """The operator of rates zero on states like x."""
+        return cls(jnp.zeros_like(x))
+
     def to_basis(self, x: Array) -> Array:
         """The state itself."""
         return x
@@ -108,38 +119,73 @@ class Diagonal(AbstractLinear):
 
 
 class Fourier(AbstractLinear):
-    """A linear operator on periodic fields (n, n) that is diagonal in Fourier space.
+    """A linear operator on periodic fields that is diagonal in Fourier space, along any number of axes.
 
     Args:
-        rates: one per mode of `jnp.fft.rfft2`, shape (n, n // 2 + 1), even in the wavenumber.
+        rates: one per mode of `jnp.fft.rfftn` along the axes, even in the wavenumber: for fields (n, m) of shape
+            (n, m // 2 + 1), for fields (n,) of shape (n // 2 + 1,).
+        axes: the periodic axes, in the order of `jnp.fft.rfftn`; each component along the others, the channels, has
+            rates of its own. Default: all.
 
     Raises:
         TypeError: rates that are complex.
-        ValueError: rates of another shape; or, when called, a field that is not (n, n).
+        ValueError: axes that the rates do not have; or, when called, a field that does not fit the rates.
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> decay = sx.Fourier(-jnp.ones((4, 3)))
     >>> float(decay(jnp.ones((4, 4)))[0, 0])
     -1.0
+    >>> velocity = sx.Fourier.like(jnp.zeros((8, 6, 2)), axes=(0, 1))
+    >>> velocity.rates.shape
+    (8, 4, 2)
     """
 
     rates: Array = eqx.field(converter=_real)
+    axes: tuple[int, ...] | None = eqx.field(static=True, default=None)
+
+    def __add__(self, other: Any) -> AbstractLinear:
+        if isinstance(other, Fourier) and other.rates.ndim == self.rates.ndim and other._axes != self._axes:
+            raise TypeError(
+                f"The stiff linear parts of one equation must be diagonal in one basis; got `Fourier` along the axes "
+                f"{self._axes} and {other._axes}."
+            )
+        return super().__add__(other)
 
     def __check_init__(self) -> None:
-        shape = self.rates.shape
-        if len(shape) != 2 or shape[1] != shape[0] // 2 + 1:
-            raise ValueError(
-                f"`Fourier` needs one rate for each mode of `jnp.fft.rfft2`, shape (n, n // 2 + 1); got {shape}. "
-                "Of rates for all modes, (n, n), take `rates[:, : n // 2 + 1]`."
-            )
+        ndim = self.rates.ndim
+        if ndim == 0 or not all(-ndim <= axis < ndim for axis in self._axes) or not self._axes:
+            raise ValueError(f"`Fourier`: rates of shape {self.rates.shape} have no axes {self._axes}.")
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return tuple(range(self.rates.ndim)) if self.axes is None else tuple(self.axes)
+
+    @property
+    def alike(self) -> tuple[int, ...]:
+        """The periodic axes."""
+        return tuple(axis % self.rates.ndim for axis in self._axes)
+
+    @classmethod
+    def like(cls, x: Array, axes: tuple[int, ...] | None = None) -> Fourier:
+        """The operator of rates zero on states like x."""
+        along = tuple(range(jnp.ndim(x))) if axes is None else axes
+        shape = jax.eval_shape(lambda x: jnp.fft.rfftn(x, axes=along), x).shape
+        return cls(jnp.zeros(shape, x.dtype), axes)
 
     def to_basis(self, x: Array) -> Array:
-        """The half spectrum, `jnp.fft.rfft2(x)`."""
-        n = self.rates.shape[0]
-        if x.shape != (n, n):
-            raise ValueError(f"`x` should be one field of shape {(n, n)}, got {x.shape}; batch with `jax.vmap`.")
-        return jnp.fft.rfft2(x)
+        """The half spectrum, `jnp.fft.rfftn(x, norm="ortho")` along the axes."""
+        modes = list(x.shape)
+        if len(modes) == self.rates.ndim:
+            modes[self._axes[-1]] = modes[self._axes[-1]] // 2 + 1
+        if tuple(modes) != self.rates.shape:
+            raise ValueError(
+                f"`x` is one field of shape {x.shape}, whose modes are {tuple(modes)}, and the rates have shape "
+                f"{self.rates.shape}: batch with `jax.vmap`, and of rates for all modes, (n, m), take "
+                "`rates[:, : m // 2 + 1]`."
+            )
+        return jnp.fft.rfftn(x, axes=self._axes, norm="ortho")
 
     def from_basis(self, coefficients: Array, x: Array) -> Array:
         """The real field with this half spectrum."""
-        return jnp.fft.irfft2(coefficients, s=x.shape)
+        sizes = [x.shape[axis] for axis in self._axes]
+        return jnp.fft.irfftn(coefficients, s=sizes, axes=self._axes, norm="ortho").astype(x.dtype)

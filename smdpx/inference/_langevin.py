@@ -12,7 +12,8 @@ from jaxtyping import Array
 
 from .._types import Args, Key, State
 from ..equation._diffusion import Diffusion
-from ..equation._drift import Drift, Score
+from ..equation._drift import Drift
+from ..equation._score import Score
 from ..solving import _validate as validate
 from ..solving._finite import warn_of_explosions
 from ..solving._solve import solved
@@ -80,9 +81,8 @@ class _Frozen(eqx.Module):
     t: Array
 
     def __call__(self, tau: Any, x: State, args: Args) -> State:
-        """net(t, x), whatever τ."""
-        noise = self.s.g.like(self.t, x, args)
-        return jtu.tree_map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), noise, self.s.net(self.t, x, args))
+        """s(t, x), whatever τ."""
+        return self.s(self.t, x, args)
 
 
 class _Kick(eqx.Module):

@@ -15,7 +15,7 @@ from .._types import Args, Key, State
 from ..equation._algebra import SDE, Reverse
 from ..equation._conditions import first_row, map_rows
 from ..equation._diffusion import Diffusion
-from ..equation._drift import scores
+from ..equation._score import scores
 from ..learning._sharding import pieces, take
 from ..solving import _validate as validate
 from ..solving._finite import warn_of_explosions

@@ -17,7 +17,8 @@ import optax
 
 from .._types import Key
 from ..equation._algebra import SDE, AbstractDrift
-from ..equation._drift import scores
+from ..equation._fixed import weights
+from ..equation._score import Score, scores
 from ..solving import _validate as validate
 from ._checkpoint import Checkpoint
 from ._fingerprint import fingerprint_of
@@ -118,7 +119,7 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
             f"`fit` learns from trajectories that know their times; got {type(paths).__name__}. Write "
             "`sx.Trajectories(x, ts)`, or take what `sx.simulate` returns."
         )
-    if not any(map(eqx.is_inexact_array, jtu.tree_leaves(network(equation)))):
+    if not any(jtu.tree_leaves(weights(network(equation)))):
         raise TypeError(
             f"`{equation}` has nothing to train: {trainable(equation)!r} holds no arrays. Use `sx.nn.MLP`. Weights "
             "that a function closes over are constants to JAX: make them leaves, by an `eqx.Module` with the weights "
@@ -136,6 +137,7 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
     for coefficient, score in scores(equation):
         if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
+        _warn_of_another_reference(equation, score)
         if isinstance(coefficient, int | float) and coefficient != (loss.coefficient or coefficient):
             warnings.warn(
                 f"`{type(loss).__name__}` is minimised by the drift with score coefficient {loss.coefficient}, so "
@@ -143,6 +145,22 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
                 f"`-P + {loss.coefficient}*s`; use any coefficient afterwards.",
                 stacklevel=3,
             )
+
+
+def _warn_of_another_reference(equation: AbstractDrift | SDE, score: Score) -> None:
+    own = [] if score.around is None else [summand.drift for summand in score.around.summands]
+    physics = [term.drift for term in equation.summands if not term.drift.is_score]
+    if (
+        own
+        and physics
+        and not any(drift is term or eqx.tree_equal(drift, term) is True for drift in own for term in physics)
+    ):
+        warnings.warn(
+            f"`{score!r}` is counted around {score.around!r}, which `{equation}` does not contain: what is run forward "
+            "in reverse time should be a part of the physics that is turned round. Write the physics as a sum, "
+            "`P = A + D`, and `Score(net, g, around=D)` with the same D.",
+            stacklevel=4,
+        )
 
 
 def _trained_steps(paths: AbstractPaths, strides: Sequence[int]) -> tuple[float, float]:

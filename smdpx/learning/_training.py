@@ -18,7 +18,9 @@ from jaxtyping import Array
 from .._types import Key
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import rows, with_conditions
-from ..equation._drift import ReverseDrift, Score, scores
+from ..equation._drift import ReverseDrift
+from ..equation._fixed import weights
+from ..equation._score import Score, scores
 from ..solving import _validate as validate
 from ._sharding import mean_over_devices
 from .losses._abstract import AbstractLoss
@@ -102,7 +104,7 @@ class Training(eqx.Module):
     def split(self) -> tuple[Any, Any]:
         """The trained network's arrays, and everything else."""
         nothing = jtu.tree_map(lambda _: False, self.equation)
-        spec = eqx.tree_at(network, nothing, jtu.tree_map(eqx.is_inexact_array, network(self.equation)))
+        spec = eqx.tree_at(network, nothing, weights(network(self.equation)))
         return eqx.partition(self.equation, spec)
 
     def trained(self, params: Any, steps: tuple[float, float]) -> Any:

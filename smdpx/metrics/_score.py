@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from .._types import Args, State
 from ..equation._diffusion import Diffusion
-from ..equation._drift import Score
+from ..equation._score import Score
 from ..solving._terms import over_samples
 
 
@@ -73,7 +73,7 @@ def score_error(
     if not leaves or times.size == 0 or any(leaf.shape[:1] != times.shape for leaf in leaves):
         shapes = ", ".join(str(leaf.shape) for leaf in leaves)
         raise ValueError(f"`t` must hold one time for each of the samples in `x`; got {times.shape} and {shapes}.")
-    net, g = (score.net, score.g) if isinstance(score, Score) else (score, Diffusion(1.0))
+    net, g = (score, score.g) if isinstance(score, Score) else (score, Diffusion(1.0))
 
     error, product, power, counted = _moments(net, exact, g, times, states, args)
     if counted == 0:

@@ -87,6 +87,10 @@ class FourierFilter(eqx.Module):
             ValueError: ``x`` is not one field of the network's size.
         """
         del args
+        if x.shape != (self.n, self.n):
+            raise ValueError(
+                f"`x` should be one field of shape {(self.n, self.n)}, got {x.shape}; batch with `jax.vmap`."
+            )
         return self.linear(t)(x)
 
     def linear(self, t: RealScalarLike) -> Fourier:

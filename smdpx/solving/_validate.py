@@ -22,7 +22,8 @@ from jax.core import Tracer
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import check_conditions, first_row, hint_of_missing_wrapper
-from ..equation._drift import Score, StepDrift, step_drifts
+from ..equation._drift import StepDrift, step_drifts
+from ..equation._score import Score
 from ._solvers import abilities
 
 

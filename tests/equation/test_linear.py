@@ -148,6 +148,38 @@ def test_a_function_of_a_fourier_operator_is_the_function_of_its_matrix(n):
         np.testing.assert_allclose(L.function(jnp.exp, x).ravel(), expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("shape", "axes", "along"),
+    [
+        ((7,), None, (0,)),
+        ((4, 6), None, (0, 1)),
+        ((4, 3, 6), None, (0, 1, 2)),
+        ((2, 6), (1,), (1,)),
+        ((6, 4, 2), (0, 1), (0, 1)),
+    ],
+    ids=["1-D", "rectangle", "3-D", "channels first", "channels last"],
+)
+def test_a_fourier_operator_has_any_number_of_axes_and_channels(shape, axes, along):
+    # -|k|² is the Laplacian of each channel, in its own number of axes.
+    with double_precision():
+        waves = np.meshgrid(*[np.rint(np.fft.fftfreq(shape[a], 1 / shape[a])) for a in along], indexing="ij")
+        squares = sum(k**2 for k in waves)
+        half = np.take(squares, np.arange(shape[along[-1]] // 2 + 1), axis=-1)
+        others = [axis for axis in range(len(shape)) if axis not in along]
+        rates = np.broadcast_to(np.expand_dims(half, others), sx.Fourier.like(jnp.zeros(shape), axes).rates.shape)
+        L = sx.Fourier(-jnp.asarray(rates), axes)
+        x = RNG.normal(size=shape)
+        spectrum = np.fft.fftn(x, axes=along)
+        expected = np.fft.ifftn(-np.expand_dims(squares, others) * spectrum, axes=along).real
+        np.testing.assert_allclose(L(jnp.asarray(x)), expected, atol=1e-10)
+
+
+def test_a_basis_keeps_squares():
+    x = jnp.asarray(RNG.normal(size=(64,)), jnp.float32)
+    spectrum = np.fft.fft(np.asarray(x), norm="ortho")
+    np.testing.assert_allclose(sx.Fourier.like(x).to_basis(x), spectrum[:33], atol=1e-5)
+
+
 def test_rates_may_be_one_number_whole_numbers_or_numpys():
     np.testing.assert_array_equal(sx.Diagonal(-2.0)(X), -2 * X)
     assert sx.Diagonal(np.array([1, 2, 3])).rates.dtype == jnp.float32
@@ -173,9 +205,23 @@ def test_states_keep_their_precision_whatever_that_of_the_rates(make, shape, dty
             r"act on one state; got rates \(4, 3\) and \(8, 5\)",
         ),
         (lambda: sx.Diagonal(jnp.ones(2)) + 1.0, TypeError, "one basis; got Diagonal and float"),
-        (lambda: sx.Fourier(jnp.ones((4, 4))), ValueError, r"\(n, n // 2 \+ 1\); got \(4, 4\).*rates\[:, : n // 2"),
-        (lambda: sx.Fourier(jnp.ones(4)), ValueError, r"got \(4,\)"),
-        (lambda: sx.Fourier(jnp.ones((4, 3)))(jnp.ones((8, 8))), ValueError, r"\(4, 4\), got \(8, 8\); batch with"),
+        (
+            lambda: sx.Fourier(jnp.ones((4, 4)))(jnp.ones((4, 4))),
+            ValueError,
+            r"\(4, 3\), and .* \(4, 4\).*rates\[:, : m",
+        ),
+        (
+            lambda: sx.Fourier(jnp.ones((4, 3)))(jnp.ones((8, 8))),
+            ValueError,
+            r"shape \(8, 8\), .*\(8, 5\).*: batch with",
+        ),
+        (lambda: sx.Fourier(jnp.ones((4, 3)))(jnp.ones((2, 4, 4))), ValueError, r"shape \(2, 4, 4\).*: batch with"),
+        (lambda: sx.Fourier(jnp.ones((4, 3)), axes=(2,)), ValueError, r"\(4, 3\) have no axes \(2,\)"),
+        (
+            lambda: sx.Fourier(jnp.ones((3, 3)), axes=(0,)) + sx.Fourier(jnp.ones((3, 3)), axes=(1,)),
+            TypeError,
+            r"along the axes \(0,\) and \(1,\)",
+        ),
         (lambda: sx.Diagonal(jnp.array([1j])), TypeError, "real rates; got complex64"),
     ],
 )

@@ -14,7 +14,7 @@ import optax
 import pytest
 
 import smdpx as sx
-from smdpx.equation._drift import scores
+from smdpx.equation._score import scores
 from smdpx.learning import _progress
 from smdpx.learning._fingerprint import digest
 from tests._problems import Slope, Stationary

@@ -5,6 +5,6 @@
     ISM         L = mean [ ∇·s + ½|s|² ]                                    (Hyvärinen 2005)
     SSM-VR      L = mean [ vᵀ(∇s)v + ½|s|² ],  v = ±1                       (Song et al. 2019)
 
-Errors of windows count in units of the noise of one step, g²Δt, so that a perfect one-step loss is about
-1 on any problem and Adam's ε, 1e-8, is small beside the gradients.
+Errors of windows count in units of the noise of one step, g²Δt, each component in its own, so that a perfect one-step
+loss is about 1 on any problem and Adam's ε, 1e-8, is small beside the gradients.
 """

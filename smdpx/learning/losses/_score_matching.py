@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from ..._types import Args, Key, State
 from ...equation._algebra import SDE, AbstractDrift
-from ...equation._drift import scores
+from ...equation._score import scores
 from ...solving._divergence import exact_divergence, sliced_divergence
 from ...solving._terms import over_samples
 from .._windows import Windows
@@ -63,7 +63,7 @@ def _score_matching(equation: Any, windows: Windows, weight: Any, args: Args, di
     terms = scores(equation)
     if len(terms) != 1:
         raise TypeError(f"Score matching trains one score; `{equation}` has {len(terms)}.")
-    net = terms[0][1].net
+    net = terms[0][1]
     batch, size = windows.t[:, 1:].shape
     keys = None if key is None else jr.split(key, (batch, size))
 

@@ -2,24 +2,24 @@
 
     L = mean_j w_j |x̂_j - x_j|² / (g²Δt),  x̂ the unroll from the window's end          (arXiv:2301.10250, eqs 3-5)
 
-Errors count in units of the noise of one step, g²Δt, so that a perfect one-step loss is about 1 on any problem and
-Adam's ε, 1e-8, is small beside the gradients.
+Each component's error counts in units of its own noise of one step, g²Δt, so that a perfect one-step loss is about 1 on
+any problem, no component outweighs another, and Adam's ε, 1e-8, is small beside the gradients.
 """
 
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from ..._types import Args, Key
 from ...equation._algebra import SDE, AbstractDrift
-from ...equation._drift import scores
+from ...equation._score import scores
 from ...solving._solve import unroll
 from ...solving._terms import over_samples, sign_of
 from ...solving._validate import check_solver, says_no_derivative, widest
@@ -72,11 +72,12 @@ class WindowLoss(AbstractLoss):
             ) from error
         target = jtu.tree_map(target, windows.x)
         # In time-major order, as the solve saves them: (steps, batch).
+        units = _noise_units(equation, windows, args)
         squares = [
-            jnp.sum(jnp.square(a - jnp.moveaxis(b, 1, 0)), axis=tuple(range(2, a.ndim)), dtype=widest(windows.x))
-            for a, b in zip(jtu.tree_leaves(x), jtu.tree_leaves(target), strict=True)
+            _summed(jnp.square(a - jnp.moveaxis(b, 1, 0)), w, widest(windows.x))
+            for a, b, w in zip(jtu.tree_leaves(x), jtu.tree_leaves(target), units, strict=True)
         ]
-        error = sum(squares[1:], squares[0]) / _noise_unit(equation, windows, args)
+        error = sum(squares[1:], squares[0])
         if self.weights is not None:
             weights = jax.vmap(self.weights)(jnp.arange(1, error.shape[0] + 1, dtype=error.dtype))
             error = error * jnp.asarray(weights, error.dtype)[:, None]
@@ -109,20 +110,43 @@ class TwoWayLoss(AbstractLoss):
         return 0.5 * (self.window(equation, windows, back, args) + self.window(other, windows, forth, args))
 
 
-def _noise_unit(equation: AbstractDrift | SDE, windows: Windows, args: Args) -> float | Array:
-    """Σ_components g²Δt, the mean over each window's steps, (1, batch); the number of components without a score."""
-    terms = scores(equation)
-    leaves = jtu.tree_leaves(windows.x)
+def _noise_units(equation: AbstractDrift | SDE, windows: Windows, args: Args) -> list[Array]:
+    """What multiplies the squared error of each array of the state: a number, one a window, or (batch, ...).
+
+    One over g²Δt, component by component, the mean over each window's steps, and over the number of components that
+    have noise: those without it have no score, and nothing to learn one from. Without a score, one over all components.
+    """
+    terms, leaves = scores(equation), jtu.tree_leaves(windows.x)
+    dtype, size = widest(windows.x), sum(leaf[0, 0].size for leaf in leaves)
     if not terms:
-        return float(sum(leaf[0, 0].size for leaf in leaves))
+        return [jnp.ones((), leaf.dtype) / size for leaf in leaves]
     g = terms[0][1].g
-    one = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape[2:], widest(windows.x)), windows.x)
-
-    def power(t: Array, args: Args) -> Array:
-        return jnp.sum(jnp.square(ravel_pytree(g.like(t, one, args))[0]))
-
-    if windows.step is not None and not callable(g.g):
-        return power(windows.t[0, 0], None) * windows.step
+    if isinstance(g.g, int | float) or (eqx.is_array(g.g) and g.g.ndim == 0):
+        durations = jnp.mean(jnp.atleast_1d(jnp.asarray(windows.durations(), dtype)), axis=-1)
+        return [1 / (size * jnp.asarray(g(0.0), dtype) ** 2 * durations)] * len(leaves)
+    one = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape[2:], leaf.dtype), windows.x)
     # The later time of each step: where the score is evaluated backwards.
-    powers = over_samples(lambda t, args: jax.vmap(lambda t: power(t, args))(t), args, windows.t[:, 1:])
-    return jnp.mean(powers * windows.durations(), axis=1)[None]
+    steps = jnp.broadcast_to(jnp.asarray(windows.durations(), dtype), windows.t[:, 1:].shape)
+
+    def powers(t: Array, steps: Array, args: Args) -> list[Array]:
+        each = jax.vmap(lambda t, dt: [g**2 * dt.astype(g.dtype) for g in jtu.tree_leaves(g.like(t, one, args))])
+        return [jnp.mean(power, axis=0) for power in each(t, steps)]
+
+    each = over_samples(powers, args, windows.t[:, 1:], steps)
+    noisy = sum(jnp.sum(power > 0, axis=tuple(range(1, power.ndim))) for power in each)
+    count = jnp.maximum(jnp.asarray(noisy), 1).astype(dtype)
+    return [jnp.where(power > 0, 1 / jnp.where(power > 0, power * _like(count, power), 1), 0) for power in each]
+
+
+def _like(count: Array, power: Array) -> Array:
+    """One number per window, to multiply an array of (windows, ...)."""
+    return count.astype(power.dtype).reshape(-1, *(1,) * (power.ndim - 1))
+
+
+def _summed(squares: Array, w: Array, dtype: Any) -> Array:
+    """Weighted squares, (steps, batch, ...), summed over their components."""
+    axes, few = tuple(range(2, squares.ndim)), w.ndim <= 1
+    w = w if w.ndim == 0 else w[None]
+    if few:  # the same for all components
+        return w * jnp.sum(squares, axis=axes, dtype=dtype)
+    return jnp.sum(w.astype(squares.dtype) * squares, axis=axes, dtype=dtype)

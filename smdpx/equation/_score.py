@@ -1,0 +1,152 @@
+"""The score's part of a reverse drift, where its convention and its reference are fixed, and nowhere else.
+
+    ½ g(t)² ∇ₓ log p_t(x)                                  (arXiv:2301.10250, eq 8; twice it in eq 9)
+
+Where physics dissipates the score holds 2D/g² for the dissipative part D of P = A + D: on its way back A turns round
+and D does not. Counted from there, ∇log p = 2D/g² + r, the reverse drift is -A + D + g² r, stable by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.tree_util as jtu
+
+from .._types import Args, RealScalarLike, State
+from ._algebra import SDE, AbstractDrift, Along, Forward, Reverse
+from ._coefficient import check_callable
+from ._diffusion import Diffusion
+from ._drift import stated
+from ._linear import AbstractLinear
+
+__all__ = ["Score"]
+
+
+class Score(AbstractDrift[Reverse]):
+    """The score's part of a reverse drift: ½ g(t)² s(t, x), where s(t, x) is ∇ₓ log p_t(x).
+
+    The convention is fixed here and nowhere else: `net` *is* the score, and coefficients count in units of
+    ½g². So `-P + s` is the probability flow (arXiv:2301.10250, eq 8, C = 1) and `-P + 2*s + g` the
+    reverse-time SDE (eq 9, C = 2), as Anderson (1982) has it. Plain one-step training backwards learns
+    g²∇log p (theorem A.2), so it trains `-P + 2*s`, and the coefficient is never folded into the network.
+
+    **Around a dissipation.** `Score(net, g, around=D)` is the score 2D/g² + net(t, x), without a division by g²: at
+    coefficient 1 it adds D + ½g²·net, so `-(A + D) + 2*s` runs the dissipative part D of the physics forward and turns
+    A alone round. Of a simulator's step it is the forward step itself. In components without noise it adds nothing. A
+    network with a method `remainder(t, x, args)`, as `nn.Whitened` has, leaves its own reference out.
+
+    Called, `s(t, x, args)`, it is ∇ₓ log p_t(x) with everything that it is counted from; 0 in components without noise.
+
+    Args:
+        net: the score for one sample, `net(t, x, args)`, shaped like x; units of 1/x.
+        g: the forward process's noise.
+        around: the forward drift D that the score is counted from, the dissipative part of the physics or all of it.
+        name: what it is called in print.
+        steps: the shortest and the longest step that it was trained on; `fit` fills it in, and `solve` warns
+            where fixed steps leave it.
+
+    Raises:
+        TypeError: net is not callable with three arguments, g is not a `Diffusion`, or `around` no forward drift.
+
+    >>> import smdpx as sx
+    >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
+    >>> s = sx.Score(lambda t, x, args: -x, g)
+    >>> -P + 2 * s + g
+    dx = [-P(x) + 2·½g²·s(t, x)] dτ + g dW
+    >>> A, D = sx.Drift(lambda t, x, args: x[::-1], name="A"), sx.Drift(lambda t, x, args: -(x**3), name="D")
+    >>> s = sx.Score(lambda t, x, args: -x, g, around=D)
+    >>> print(-(A + D) + 2 * s)
+    dx = [-A(x) + D(x) + 2·½g²·s(t, x)] dτ
+    """
+
+    net: Callable[[Any, Any, Any], Any]
+    g: Diffusion
+    around: AbstractDrift[Forward] | None = None
+    name: str = eqx.field(static=True, default="s")
+    steps: tuple[float, float] | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_callable(self.net, "Score", "(t, x, args)")
+        if not isinstance(self.g, Diffusion):
+            raise TypeError(f"`Score` needs the process's noise; got {self.g!r}. Write `Score(net, Diffusion(g))`.")
+        if self.around is not None and getattr(self.around, "direction", None) is not Forward:
+            raise TypeError(f"`Score(around=...)` takes a forward drift, a part of the physics; got {self.around!r}.")
+
+    @property
+    def direction(self) -> type[Reverse]:
+        """`Reverse`."""
+        return Reverse
+
+    @property
+    def is_score(self) -> bool:
+        """It is one."""
+        return True
+
+    @property
+    def reference(self) -> Along | None:
+        """D, run forward in reverse time."""
+        return None if self.around is None else Along(self.around, self.g)
+
+    def free(self) -> Score:
+        """The score without D: the remainder's part."""
+        return self if self.around is None else Score(_Remainder(self.net), self.g, None, self.name, self.steps)
+
+    def outside(self, t: RealScalarLike, x: State, args: Args) -> State | None:
+        """How far out of what it knows each component of x is, 0 to 1, where the network can say."""
+        net: Any = self.net
+        return net.outside(t, x) if _has(net, "outside") else None
+
+    def __call__(self, t: RealScalarLike, x: State, args: Args = None) -> State:
+        """∇ₓ log p_t(x) of one sample; 0 in components without noise, which have none."""
+        g = self.g.like(t, x, args)
+        s = self.free().net(t, x, args)
+        if self.around is not None:
+            s = jtu.tree_map(lambda g, d, r: 2 * d / jnp.where(g > 0, g**2, 1) + r, g, self.around.rate(t, x, args), s)
+        return jtu.tree_map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), g, s)
+
+    def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
+        """½ g(t)² ∇log p: D, where there is one, and the remainder's part."""
+        g, net = self.g.like(t, x, args), self.free().net
+        change = jtu.tree_map(lambda g, s: 0.5 * g**2 * s, g, net(t, x, args))
+        reference = self.reference
+        return change if reference is None else jtu.tree_map(jnp.add, reference.rate(t, x, args), change)
+
+    def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
+        """The rate's, and D's own over the interval."""
+        change = super(Score, self.free()).increment(t, x, dt, args)
+        reference = self.reference
+        return change if reference is None else jtu.tree_map(jnp.add, reference.increment(t, x, dt, args), change)
+
+    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
+        """D's; or ½ g(t)² net.linear(t), where the network has such a method."""
+        if self.around is not None:
+            return self.around.linear(t, args)
+        linear = stated(self.net, t, args)
+        return None if linear is None else 0.5 * self.g.number(t, args) ** 2 * linear
+
+    def __repr__(self) -> str:
+        return f"½g²·{self.name}(t, x)"
+
+
+class _Remainder(eqx.Module):
+    """What a network adds to the reference that it is given: without its own, where it has one."""
+
+    net: Callable[[Any, Any, Any], Any]
+
+    def __call__(self, t: RealScalarLike, x: State, args: Args) -> State:
+        """net.remainder(t, x, args), or net(t, x, args)."""
+        net: Any = self.net
+        return (net.remainder if _has(net, "remainder") else net)(t, x, args)
+
+
+def _has(net: Any, method: str) -> bool:
+    # A method of its class: a layer of the network's that bears the name states nothing.
+    return callable(getattr(type(net), method, None))
+
+
+def scores(equation: AbstractDrift | SDE) -> list[tuple[Any, Score]]:
+    """The (signed) coefficient and score of each score term of an equation."""
+    return [(term.coefficient, term.drift) for term in equation.summands if isinstance(term.drift, Score)]

@@ -1,0 +1,160 @@
+"""What trajectories say of the scales of a problem: moments at each time, what noise does, and where states were.
+
+With the coefficients c = B x of the states in an orthonormal basis, at the nodes t_j of the clock,
+
+    m(t) = E x,    v(t) = E |c - B m|²,    Q = Σ_steps Var(Δc | c)
+
+where Var(Δc | c) is what a line through (c, Δc) leaves of the increments of one step: with fine steps Q is ∫ g² dt, the
+variance that noise alone has added when the solve ends, and 0 where nothing is random.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._types import RealScalarLike
+from ..equation._linear import AbstractLinear
+from ..learning._trajectories import Trajectories
+
+__all__ = ["Moments", "moments"]
+
+_FEWEST = 16  # trajectories: a deviation from fewer is off by a fifth
+_MOST_NODES = 33
+
+
+class Moments(eqx.Module):
+    """Tables over the nodes of a clock, linear between them.
+
+    Attributes:
+        times: the nodes, increasing.
+        mean: of the states, (nodes, ...).
+        variance: of the coefficients, (nodes, modes...).
+        noise: variance that noise adds to each coefficient over all times, (modes...).
+        center: of the box of the states, (nodes, ...), or (nodes,) + ones where components are alike.
+        reach: half the width of the box, squared, shaped like `center`.
+    """
+
+    times: Float[Array, " nodes"]
+    mean: Float[Array, "nodes ..."]
+    variance: Float[Array, "nodes ..."]
+    noise: Float[Array, "..."]
+    center: Float[Array, "nodes ..."]
+    reach: Float[Array, "nodes ..."]
+
+    def weights(self, t: RealScalarLike) -> Float[Array, " nodes"]:
+        """The weight of each node at t: two are not 0. A product with a table interpolates it, without a gather."""
+        passed = jnp.clip((jnp.asarray(t, self.times.dtype) - self.times[:-1]) / jnp.diff(self.times), 0, 1)
+        one = jnp.ones_like(passed[:1])
+        return jnp.concatenate([one, passed]) - jnp.concatenate([passed, 0 * one])
+
+    def clock(self, t: RealScalarLike) -> Float[Array, ""]:
+        """The time in units of the whole, 0 at the first and 1 at the last: no unit or origin is special."""
+        first, last = self.times[0], self.times[-1]
+        return (jnp.asarray(t, self.times.dtype) - first) / (last - first)
+
+
+def at(weights: Float[Array, " nodes"], table: Float[Array, "nodes ..."]) -> Float[Array, "..."]:
+    """A table at the time that these weights belong to."""
+    return jnp.tensordot(weights, table.astype(weights.dtype), axes=1)
+
+
+def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
+    """The moments of trajectories whose states are one array.
+
+    Args:
+        paths: trajectories; for their times, and how many there are.
+        x: their states, (trajectories, times, ...): one array of the state's tree.
+        basis: an operator in the basis whose modes are counted. Components that are alike in it share one box.
+
+    Returns:
+        The moments.
+
+    Raises:
+        ValueError: fewer than 16 trajectories.
+    """
+    if len(paths) < _FEWEST:
+        raise ValueError(
+            f"Scales are taken from at least {_FEWEST} trajectories; got {len(paths)}. Give more, or a network with "
+            "scales of your own: `sx.nn.MLP(x_scale=..., out_scale=...)`."
+        )
+    before, after, times, steps = _at_nodes(paths, x)
+    over = tuple(axis + 1 for axis in basis.alike)
+    tables = jax.lax.map(lambda pair: _of_node(pair[0], pair[1], basis, over), (before, after))
+    mean, variance, kicks, center, reach = tables
+    # Where all start from one point nothing has a scale yet, and just after it the noise of half a step.
+    dt = jnp.asarray(steps, variance.dtype)
+    rate = kicks / dt.reshape(-1, *(1,) * (kicks.ndim - 1))
+    noise = jnp.tensordot(jnp.asarray(_shares(times), rate.dtype), rate, axes=1)
+    return Moments(jnp.asarray(times, mean.dtype), mean, jnp.maximum(variance, kicks / 2), noise, center, reach)
+
+
+def _of_node(x: Array, y: Array, basis: AbstractLinear, over: tuple[int, ...]) -> tuple[Array, ...]:
+    """Mean, variance, what a step's noise adds, center and squared half width of the box; x one step before y."""
+    ok = jnp.isfinite(x).reshape(len(x), -1).all(axis=1)  # of trajectories that have ended, nothing
+    share = ok.astype(x.dtype) / jnp.maximum(ok.sum(), 1).astype(x.dtype)
+    mean_of = lambda c: jnp.tensordot(share.astype(c.dtype), c, axes=1)  # noqa: E731
+    inside = ok.reshape(-1, *(1,) * (x.ndim - 1))
+    x, y = jnp.where(inside, x, 0), jnp.where(inside, y, 0)
+    mean = mean_of(x)
+    c = jax.vmap(lambda x: basis.to_basis(x - mean))(x)
+    d = jax.vmap(lambda x: basis.to_basis(x))(y - x)
+    d = d - mean_of(d)[None]
+    variance, kick = mean_of(jnp.abs(c) ** 2), mean_of(jnp.abs(d) ** 2)
+    along = jnp.abs(mean_of(jnp.conj(c) * d)) ** 2 / jnp.where(variance > 0, variance, 1)
+    # What rounding leaves of a constant is no variance.
+    axes = tuple(axis - 1 for axis in over)
+    power_of_x = mean_of(jnp.square(x))
+    rounding = (16 * jnp.finfo(x.dtype).eps) ** 2 * (
+        jnp.mean(power_of_x, axis=axes, keepdims=True) if axes else power_of_x
+    )
+    variance = jnp.where(variance > rounding, variance, 0)
+    low = jnp.min(jnp.where(inside, x, jnp.inf), axis=0)
+    high = jnp.max(jnp.where(inside, x, -jnp.inf), axis=0)
+    if axes:
+        low, high = jnp.min(low, axis=axes, keepdims=True), jnp.max(high, axis=axes, keepdims=True)
+    return (
+        mean,
+        variance,
+        jnp.where(variance > 0, jnp.maximum(kick - along, 0), kick),
+        (low + high) / 2,
+        jnp.square((high - low) / 2),
+    )
+
+
+def _at_nodes(paths: Trajectories, x: Array) -> tuple[Array, Array, np.ndarray, np.ndarray]:
+    """States at the nodes and one step later, (nodes, trajectories, ...); the nodes, and how long their steps are."""
+    ts = np.asarray(paths.ts, np.float64)
+    if ts.ndim == 1:
+        index = _spread(len(ts))
+        # At the last time the step is that before it.
+        first = np.minimum(index, len(ts) - 2)
+        later = jnp.moveaxis(x[:, first + 1] - x[:, first] + x[:, index], 1, 0)
+        return jnp.moveaxis(x[:, index], 1, 0), later, ts[index], ts[first + 1] - ts[first]
+    lengths = np.full(len(ts), ts.shape[1]) if paths.lengths is None else np.asarray(paths.lengths)
+    known = np.concatenate([row[:length] for row, length in zip(ts, lengths, strict=True)])
+    times = np.unique(np.quantile(known, np.linspace(0, 1, _MOST_NODES)))
+    # The state of each trajectory nearest before each node; of those that have ended or not begun, none.
+    before, after, steps = [], [], []
+    for t in times:
+        place = np.array([np.searchsorted(row[:n], t, side="right") - 1 for row, n in zip(ts, lengths, strict=True)])
+        has = (place >= 0) & (t <= ts[np.arange(len(ts)), lengths - 1])
+        place = np.clip(place, 0, lengths - 2)
+        rows = np.arange(len(ts))
+        one, two = x[rows, place], x[rows, place + 1]
+        inside = jnp.asarray(has).reshape(-1, *(1,) * (one.ndim - 1))
+        before.append(jnp.where(inside, one, jnp.nan))
+        after.append(two)
+        steps.append((ts[rows, place + 1] - ts[rows, place])[has].mean() if has.any() else 1.0)
+    return jnp.stack(before), jnp.stack(after), times, np.array(steps)
+
+
+def _spread(count: int) -> np.ndarray:
+    return np.unique(np.rint(np.linspace(0, count - 1, _MOST_NODES)).astype(int))
+
+
+def _shares(times: np.ndarray) -> np.ndarray:
+    """The trapezoidal rule's weights."""
+    widths = np.diff(times)
+    return 0.5 * (np.concatenate([widths, [0]]) + np.concatenate([[0], widths]))

@@ -1,0 +1,233 @@
+"""Scales from the data: no unit, origin or size of a component matters, and outside of the data physics decides."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+
+import smdpx as sx
+from tests._problems import OU, as_users_run as as_users_run
+
+K = jr.split(jr.key(0), 8)
+TS = np.linspace(0, 1, 21)
+OU10 = OU(rate=0.7, g=0.6, mean=3.0, var=1.0)
+
+
+def small(shape=(), **how):
+    return sx.nn.MLP(shape=shape, widths=(16, 16), key=K[0], **how)
+
+
+def noise_of(paths):
+    """Trajectories of white noise in each component, as they are: moments without physics."""
+    return sx.nn.Whitened(small(paths.x.shape[2:]), paths)
+
+
+# The Gaussian of the data
+
+
+def test_before_training_it_is_the_score_of_the_gaussian_with_the_datas_moments():
+    x = 2 + 3 * jr.normal(K[1], (4000, 21, 2))
+    net = noise_of(sx.Trajectories(x, TS))
+    at = jnp.array([5.0, -1.0])
+    mean, var = x[:, 10].mean(0), x[:, 10].var(0)
+    np.testing.assert_allclose(net(0.5, at), (mean - at) / var, rtol=1e-4)
+    np.testing.assert_allclose(net.linear(0.5)(at), -at / var, rtol=1e-4)
+
+
+def test_between_two_times_the_variance_is_linear_as_that_of_brownian_motion():
+    x = jnp.cumsum(jr.normal(K[1], (4000, 3)), axis=1)
+    net = noise_of(sx.Trajectories(x, [0.0, 1.0, 2.0]))
+    assert float(-1 / net.linear(0.5).rates) == pytest.approx(1.5, rel=0.1)
+
+
+def test_of_a_field_it_is_whitened_mode_by_mode():
+    fields = sx.data.gaussian_random_fields(2000, 8, key=K[1])
+    paths = sx.Trajectories(jnp.stack([fields] * 3, axis=1), [0.0, 0.1, 0.2])
+    net = sx.nn.Whitened(small((8, 8)), paths, basis=sx.Fourier.like)
+    v = jnp.mean(jnp.abs(jnp.fft.rfft2(fields - fields.mean(0)[None], norm="ortho")) ** 2, axis=0)
+    np.testing.assert_allclose(net.linear(0.1).rates[1:, 1:], -1 / v[1:, 1:], rtol=1e-3)
+
+
+def test_a_constant_component_and_a_narrow_start_divide_by_nothing():
+    moving = jnp.cumsum(0.1 * jr.normal(K[1], (200, 21)), axis=1)
+    x = jnp.stack([moving - moving[:, :1], jnp.ones((200, 21))], axis=-1)
+    net = noise_of(sx.Trajectories(x, TS))
+    for t in (0.0, 0.01, 1.0):
+        score = net(t, jnp.array([0.1, 1.0]))
+        assert np.all(np.isfinite(score))
+        assert score[1] == 0
+        assert np.all(np.isfinite(jax.jacobian(lambda x, t=t: net(t, x))(jnp.zeros(2))))
+
+
+def test_trajectories_may_have_times_of_their_own():
+    rng = np.random.default_rng(0)
+    ts = np.sort(rng.uniform(0, 1, (3000, 12)), axis=1)
+    steps = np.diff(ts, axis=1, prepend=0)
+    x = np.cumsum(np.sqrt(steps) * rng.normal(size=ts.shape), axis=1) + rng.normal(size=(3000, 1))
+    net = noise_of(sx.Trajectories(jnp.asarray(x, jnp.float32), ts))
+    assert float(-1 / net.linear(0.6).rates) == pytest.approx(1.6, rel=0.15)
+
+
+def test_states_may_be_trees():
+    x = {"a": jr.normal(K[1], (64, 21, 2)), "b": 100 * jr.normal(K[2], (64, 21))}
+    net = sx.nn.Whitened(lambda t, x, args: x, sx.Trajectories(x, TS))
+    score = net(0.5, {"a": jnp.ones(2), "b": jnp.array(100.0)})
+    assert np.abs(score["a"]).max() == pytest.approx(1, abs=0.4)
+    assert float(score["b"]) == pytest.approx(-0.01, abs=0.004)
+
+
+def test_the_network_sees_bounded_numbers_of_order_one_and_a_clock_from_0_to_1():
+    seen = []
+
+    def net(t, x, args):
+        seen.append((t, x))
+        return x
+
+    x = jnp.array([1e-6, 1e6])[None, None] * (5 + jr.normal(K[1], (500, 21, 2)))
+    white = sx.nn.Whitened(net, sx.Trajectories(x, 1e4 + 1e3 * TS))
+    white(1e4 + 250.0, jnp.array([1e-6, 1e6]) * 6)
+    white(1e4 + 1e3, jnp.array([1e30, -1e30]))
+    (t, z), (last, far) = seen
+    assert float(t) == pytest.approx(0.25, abs=1e-3)
+    np.testing.assert_allclose(z, 1.0, atol=0.25)
+    assert float(last) == 1
+    np.testing.assert_allclose(far, [4.0, -4.0])
+
+
+def test_the_tables_are_no_weights():
+    x = jr.normal(K[1], (64, 21))
+    paths = sx.Trajectories(x, TS)
+    net = sx.nn.Whitened(small(), paths)
+    s = sx.Score(net, sx.Diffusion(1.0))
+    decay = lambda rate: optax.adamw(rate, weight_decay=1.0)  # noqa: E731
+    P = sx.Drift(lambda t, x, args: -x)
+    trained = sx.fit(-P + 2 * s, paths, key=K[2], optimizer=decay, curriculum=[sx.Stage(updates=5, learning_rate=0.1)])
+    np.testing.assert_array_equal(trained.net.scales().variance, net.scales().variance)
+    assert float(trained.net.gain) != 0
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_no_unit_and_no_origin_of_time_matters(unit):
+    # The same problem on another clock gives the same training, but for rounding.
+    def trained(unit, origin):
+        P, g = sx.Drift(lambda t, x, args: -x / unit), sx.Diffusion(unit**-0.5)
+        x = jnp.cumsum(jr.normal(K[1], (64, 21)), axis=1)
+        paths = sx.Trajectories(x, origin + unit * TS)
+        s = sx.Score(sx.nn.Whitened(small(), paths), g)
+        s = sx.fit(-P + 2 * s, paths, key=K[2], curriculum=[sx.Stage(updates=20)])
+        return s.net(origin + 0.5 * unit, jnp.array(0.7))
+
+    np.testing.assert_allclose(trained(unit, 4 * unit), trained(1.0, 0.0), rtol=1e-3)
+
+
+# Right on other people's scales
+
+
+@pytest.mark.optimized
+def test_components_of_any_scale_are_learned_with_defaults():
+    # Scales 1e-2 to 1e2; 400 draws of 100 cases, so a mean is known to .05 deviations, a variance to one per cent.
+    scale = np.logspace(-2, 2, 10).astype(np.float32)
+    P, g = sx.Drift(lambda t, x, args: -0.7 * x), sx.Diffusion(0.6 * scale)
+    x0 = scale[None] * (3 + jr.normal(K[1], (2000, 10)))
+    paths = sx.simulate(P + g, x0, TS, key=K[2], solver=dfx.Heun())
+    s = sx.Score(sx.nn.Whitened(sx.nn.MLP(shape=(10,), widths=(32, 32), key=K[3]), paths), g)
+    heun = sx.WindowLoss(solver=dfx.Heun())
+    s = sx.fit(-P + 2 * s, paths, key=K[4], loss=heun, curriculum=[sx.Stage(updates=300)])
+    xT = paths.end[:100]
+    draws = np.asarray(sx.posterior(-P + 2 * s + g, xT, TS[::-1], 400, key=K[5], solver=dfx.ShARK())) / scale
+    mean, var = OU10.posterior(np.asarray(xT) / scale)
+    off = np.sqrt(np.mean((draws.mean(0) - mean) ** 2, axis=0) / var)
+    assert np.all(off < 0.1)
+    np.testing.assert_allclose(draws.var(0).mean(0) / var, 1, atol=0.05)
+
+
+def test_noise_on_the_velocity_alone_gives_position_and_velocity():
+    # Before training: process and data are Gaussian, and the reference knows their variances but not how position and
+    # velocity go together. The position's own score is 0, whatever the network says of it.
+    P = sx.Drift(lambda t, x, args: jnp.stack([x[1], -x[0] - 0.5 * x[1]]))
+    g = sx.Diffusion(jnp.array([0.0, 0.5]))
+    paths = sx.simulate(P + g, jr.normal(K[1], (500, 2)), TS, key=K[2], solver=dfx.Heun())
+    s = sx.Score(sx.nn.Whitened(small((2,)), paths), g)
+    assert float(s(0.5, jnp.ones(2))[0]) == 0
+    assert float(s(0.5, jnp.ones(2))[1]) == pytest.approx(-1 / float(paths.x[:, 10, 1].var()), abs=0.2)
+
+
+# The guard
+
+
+def box():
+    """A component that the data kept within ±1, in steps that leave no doubt."""
+    return sx.Trajectories(jnp.linspace(-1, 1, 101)[:, None] * jnp.ones((1, 3)), [0.0, 0.5, 1.0])
+
+
+P = sx.Drift(lambda t, x, args: -(x**3))
+g = sx.Diffusion(0.5)
+
+
+def guarded(**how):
+    return sx.Score(sx.nn.Whitened(lambda t, x, args: x, box(), **how), g)
+
+
+@pytest.mark.parametrize("x", [1.3, -2.0, 1e6])
+def test_outside_of_the_data_the_reverse_sde_is_the_physics(x):
+    x = jnp.array(x)
+    assert float((-P + 2 * guarded()).rate(0.5, x, None)) == pytest.approx(float(-(x**3)))
+
+
+def test_outside_of_the_data_the_flow_stands_still():
+    assert float((-P + guarded()).rate(0.5, jnp.array(2.0), None)) == 0
+    assert float((P - guarded()).rate(0.5, jnp.array(2.0), None)) == 0
+
+
+def test_inside_of_the_data_nothing_changes():
+    for x in jnp.array([-1.0, 0.3, 1.0]):
+        off = (-P + 2 * guarded(guard=False)).rate(0.5, x, None)
+        assert float((-P + 2 * guarded()).rate(0.5, x, None)) == pytest.approx(float(off))
+
+
+def test_the_guard_fades_in():
+    inside, outside = [float((-P + 2 * guarded()).rate(0.5, jnp.array(x), None)) for x in (1.0, 1.25)]
+    between = float((-P + 2 * guarded()).rate(0.5, jnp.array(1.125), None))
+    assert outside < between < inside
+
+
+def test_of_a_simulators_step_the_forward_step_runs_outside():
+    step = sx.Drift.from_step(lambda x, dt: x / (1 + dt), reverse=sx.mirror)
+    change = (-step + 2 * guarded()).increment(0.5, jnp.array(3.0), 0.5, None)
+    assert float(change) == pytest.approx(3 / 1.5 - 3)
+
+
+def test_no_draw_explodes_where_the_physics_confines():
+    # Backwards x³ leaves for infinity from 3 in a time of 1/18, and an untrained score does not hold it.
+    ts = np.linspace(0, 1, 101)
+    draws = sx.posterior(-P + 2 * guarded() + g, jnp.full(4, 0.9), ts[::-1], 500, key=K[1])
+    assert np.abs(draws).max() < 2
+
+
+# Bad input
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: noise_of(sx.Trajectories(jnp.ones((5, 21)), TS)), ValueError, "at least 16 trajectories; got 5"),
+        (
+            lambda: sx.nn.Whitened(small(), sx.FreshPaths(P + g, jnp.ones(4), TS)),  # pyright: ignore[reportArgumentType]
+            TypeError,
+            "`Trajectories`; got FreshPaths. Simulate some",
+        ),
+        (
+            lambda: sx.nn.Whitened(small(), box(), basis=lambda x: sx.Fourier(jnp.ones((4, 3)))),
+            ValueError,
+            r"one field of shape \(\)",
+        ),
+    ],
+    ids=["too few", "fresh paths", "another basis"],
+)
+def test_what_does_not_fit_is_an_error(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
