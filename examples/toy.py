@@ -35,7 +35,7 @@ def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Pa
     exact = sx.exact.FokkerPlanck1D(P.f, 0.03, sx.exact.GaussianMixture([-1.0, 1.0]), 10)
 
     # One score, trained on other equations and by other losses. Multi-step goes on from one-step with longer windows.
-    s = sx.Score(sx.nn.MLP(x_scale=0.1, out_scale=1 / 0.03, key=k[1]), g)
+    s = sx.Score(sx.nn.Whitened(sx.nn.MLP(key=k[1]), paths), g)
     short = [sx.Stage(2, updates, 3e-3, batch=batch)]
     longer = [sx.Stage(window, updates // (4 * window), 3e-4, batch=batch) for window in (4, 8)]
     one_step = sx.fit(-P + 2 * s, paths, key=k[2], curriculum=short)

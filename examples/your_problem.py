@@ -19,8 +19,8 @@ g = sx.Diffusion(0.2)
 start = jr.normal(k[0], (2500, 2))
 
 # Learn the score from 2,300 trajectories, and ask for the start of the other 200 from their end.
-s = sx.Score(sx.nn.MLP(shape=(2,), key=k[1]), g)
 paths = sx.simulate(P + g, start, ts, key=k[2])
+s = sx.Score(sx.nn.Whitened(sx.nn.MLP(shape=(2,), key=k[1]), paths[200:]), g)
 s = sx.fit(-P + 2 * s, paths[200:], key=k[3])
 guesses = sx.posterior(-P + 2 * s + g, paths[:200].end, ts[::-1], 200, key=k[4])
 
