@@ -32,6 +32,7 @@ from .inference._posterior import posterior as posterior
 from .learning._fit import fit as fit
 from .learning._fresh_paths import FreshPaths as FreshPaths
 from .learning._progress import Progress as Progress
+from .learning._references import ReferenceReport as ReferenceReport, check_references as check_references
 from .learning._runner import FitDiverged as FitDiverged
 from .learning._simulate import simulate as simulate
 from .learning._training import Stage as Stage

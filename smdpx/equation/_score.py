@@ -90,6 +90,11 @@ class Score(AbstractDrift[Reverse]):
         """D, run forward in reverse time."""
         return None if self.around is None else Along(self.around, self.g)
 
+    @property
+    def has_reference(self) -> bool:
+        """Whether it is counted from something that is not learned: D, or what its network brings."""
+        return self.around is not None or _has(self.net, "remainder")
+
     def free(self) -> Score:
         """The score without D: the remainder's part."""
         return self if self.around is None else Score(_Remainder(self.net), self.g, None, self.name, self.steps)

@@ -100,7 +100,7 @@ def log_likelihood(
         vectors = jr.rademacher(jnp.asarray(key), (count, probes, size), dtype)
     heun = dfx.Heun() if solver is None else solver
     state, flow = (x0, traces, vectors), Drift(_WithDivergence(equation))
-    end, most = solved(flow, state, ts, None, args, heun, stepsize_controller, dfx.SaveAt(t1=True))
+    end, most, _ = solved(flow, state, ts, None, args, heun, stepsize_controller, dfx.SaveAt(t1=True))
     xT, traces, _ = jtu.tree_map(lambda leaf: leaf[:, -1], end)
     warn_of_explosions(most[:2], (xT, traces), "sample")
     error = jnp.zeros(count, dtype) if probes is None else jnp.std(traces, axis=1, ddof=1) / math.sqrt(probes)

@@ -64,7 +64,7 @@ def point_estimate(
     if not isinstance(equation, AbstractDrift):
         raise TypeError(f"`point_estimate` needs a reverse drift such as `-P + s`; got {type(equation).__name__}.")
     xT, _ = check_ends(equation, xT, args)
-    x, most = solved(equation, xT, ts, None, args, solver, stepsize_controller, dfx.SaveAt(t1=True))
+    x, most, _ = solved(equation, xT, ts, None, args, solver, stepsize_controller, dfx.SaveAt(t1=True))
     x = jtu.tree_map(lambda leaf: leaf[:, -1], x)
     warn_of_explosions(most, x, "case", like=xT)
     return x

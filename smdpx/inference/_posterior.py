@@ -16,6 +16,7 @@ from ..equation._algebra import SDE, Reverse
 from ..equation._conditions import first_row, map_rows
 from ..equation._diffusion import Diffusion
 from ..equation._score import scores
+from ..learning._progress import logger
 from ..learning._sharding import pieces, take
 from ..solving import _validate as validate
 from ..solving._finite import warn_of_explosions
@@ -103,11 +104,11 @@ def posterior(
     chunk = max(devices, chunk - chunk % devices)
     size = min(chunk, cases * n + -(cases * n) % devices)
     index = np.repeat(np.arange(cases), n)
-    parts, most = [], None
+    parts, most, left = [], None, []
     for start in range(0, cases * n, chunk):
         # The last chunk is filled up, so that every chunk runs the one compiled program.
         part = index[np.minimum(np.arange(start, start + size), cases * n - 1)]
-        x, of_these = solved(
+        x, of_these, outside = solved(
             equation,
             jtu.tree_map(lambda leaf: take(leaf, part), xT),  # noqa: B023
             ts,
@@ -119,10 +120,28 @@ def posterior(
         )
         most = of_these if most is None else jtu.tree_map(jnp.maximum, most, of_these)
         parts.append(x)
+        left.append(outside)
     samples = _draws_first(parts, cases, n, keep == "end")
     times = np.asarray(ts) if keep == "all" and validate.is_concrete(ts) else None
     warn_of_explosions(most, samples, "case", times, like=xT, axes=2)
+    _report_guard(left, cases, n)
     return samples
+
+
+def _report_guard(left: list[Any], cases: int, n: int) -> None:
+    """Say how many draws ever were outside of what the data visited, where the physics ran forward."""
+    if not validate.is_concrete(left) or any(each is None for each in left):
+        return
+    out = np.concatenate(jax.device_get(left))[: cases * n].reshape(cases, n)
+    if out.any():
+        which = np.flatnonzero(out.any(axis=1))
+        logger.info(
+            "posterior: %s of %s draws left what the trajectories visited at their time, and the physics ran forward "
+            "there (cases %s): too few trajectories, or end states unlike theirs",
+            f"{out.sum():,}",
+            f"{out.size:,}",
+            ", ".join(map(str, which[:5])) + (", ..." if len(which) > 5 else ""),
+        )
 
 
 @eqx.filter_jit

@@ -13,6 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.tree_util as jtu
+import numpy as np
 import optax
 
 from .._types import Key
@@ -24,6 +25,7 @@ from ._checkpoint import Checkpoint
 from ._fingerprint import fingerprint_of
 from ._fresh_paths import FreshPaths
 from ._progress import Progress
+from ._references import warn_of_growth
 from ._runner import Job, run_on_host, run_traced
 from ._sharding import check_sharding
 from ._training import Stage, Training, network, trainable
@@ -138,6 +140,8 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
         if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
         _warn_of_another_reference(equation, score)
+        if score.has_reference and validate.is_concrete(paths.ts):
+            warn_of_growth(equation, (float(np.min(paths.ts)), float(np.max(paths.ts))), paths.samples()[1])
         if isinstance(coefficient, int | float) and coefficient != (loss.coefficient or coefficient):
             warnings.warn(
                 f"`{type(loss).__name__}` is minimised by the drift with score coefficient {loss.coefficient}, so "

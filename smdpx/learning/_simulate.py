@@ -50,7 +50,7 @@ def simulate(
     """
     if isinstance(equation, AbstractDrift | SDE) and equation.direction is not Forward:
         raise ValueError(f"`simulate` runs forwards, and `{equation}` is a reverse equation: use `solve`.")
-    x, _ = solved(equation, x0, ts, key, args, solver)
+    x, _, _ = solved(equation, x0, ts, key, args, solver)
     paths = Trajectories(x, ts, args)
     validate.check_paths(x, paths.ts)
     return paths

@@ -25,7 +25,13 @@ __all__ = ["AbstractPaths", "Trajectories"]
 
 
 class AbstractPaths(eqx.Module):
-    """What `fit` learns from: something that windows of trajectories can be drawn from."""
+    """What `fit` learns from: something that windows of trajectories can be drawn from.
+
+    Attributes:
+        ts: the times between which trajectories run.
+    """
+
+    ts: eqx.AbstractVar[Any]
 
     @abc.abstractmethod
     def check(self, equation: AbstractDrift | SDE, stages: Sequence[Any]) -> None:

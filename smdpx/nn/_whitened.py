@@ -19,8 +19,8 @@ from jaxtyping import Array, Float
 from .._types import Args, RealScalarLike, State
 from ..equation._fixed import Fixed
 from ..equation._linear import AbstractLinear, Diagonal
+from ..learning._moments import Moments, at, moments
 from ..learning._trajectories import Trajectories
-from ._moments import Moments, at, moments
 
 __all__ = ["Whitened"]
 

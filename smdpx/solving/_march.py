@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift
 from ._solvers import levy_area
-from ._terms import Clock, GridNoise, lower, sign_of
+from ._terms import Clock, GridNoise, lower, outside, sign_of
 
 __all__ = ["Table", "march"]
 
@@ -47,7 +47,8 @@ def march(
     *,
     every: bool = True,
     again: bool,
-) -> State:
+    watch: bool = False,
+) -> tuple[State, Bool[Array, " samples"] | None]:
     """Take the steps of a table.
 
     Args:
@@ -59,9 +60,10 @@ def march(
         solver: a diffrax solver at fixed steps.
         every: whether to return the states after each step, (steps, samples, ...), or the last alone.
         again: whether a gradient runs each step again and keeps states alone, or keeps what the steps computed.
+        watch: whether to look, at the start of each step, if a score knows where it is.
 
     Returns:
-        States.
+        States; and of each sample whether it ever was where a score said that it does not know, None if nobody looked.
     """
     shape = jax.eval_shape(lambda x: x, x)
 
@@ -75,18 +77,20 @@ def march(
         return lower(equation, clock, solver, path), jnp.ones((), dt.dtype) if own else dt
 
     def step(carry: Any, inputs: Any) -> Any:
-        x, state = carry
+        x, state, left = carry
         terms, end = begin(*inputs)
+        left = left | outside(equation, inputs[1], x, args) if watch else left
         y, _, _, state, _ = solver.step(terms, jnp.zeros_like(end), end, x, args, state, made_jump=False)
-        return (y, state), (y if every else None)
+        return (y, state, left), (y if every else None)
 
     rows = (jnp.arange(table.t.shape[0]), table.t, table.dt)
     terms, end = begin(*jtu.tree_map(lambda leaf: leaf[0], rows))
-    carry = (x, solver.init(terms, jnp.zeros_like(end), end, x, args))
+    nowhere = jnp.zeros(jtu.tree_leaves(x)[0].shape[:1], bool) if watch else None
+    carry = (x, solver.init(terms, jnp.zeros_like(end), end, x, args), nowhere)
     if rows[0].size == 1:  # no loop for one step: it compiles faster, and runs as fast
-        (last, _), _ = step(carry, jtu.tree_map(lambda leaf: leaf[0], rows))
-        return jtu.tree_map(lambda leaf: leaf[None], last) if every else last
+        (last, _, left), _ = step(carry, jtu.tree_map(lambda leaf: leaf[0], rows))
+        return (jtu.tree_map(lambda leaf: leaf[None], last) if every else last), left
     # Inside a scan nothing can be merged with the steps that run again, so XLA need not be kept from it.
     body = jax.checkpoint(step, prevent_cse=False) if again else step
-    (last, _), ys = jax.lax.scan(body, carry, rows)
-    return ys if every else last
+    (last, _, left), ys = jax.lax.scan(body, carry, rows)
+    return (ys if every else last), left

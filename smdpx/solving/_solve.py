@@ -92,7 +92,7 @@ def solve(
     ((3, 11), 0.3679)
     """
     how = (solver, stepsize_controller, saveat, adjoint, brownian_path)
-    ys, most = solved(equation, x0, ts, key, args, *how)
+    ys, most, _ = solved(equation, x0, ts, key, args, *how)
     warn_of_explosions(most, ys, "sample", np.asarray(ts) if saveat is None and validate.is_concrete(ts) else None)
     return ys
 
@@ -108,8 +108,13 @@ def solved(
     saveat: dfx.SaveAt | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
     brownian_path: dfx.AbstractBrownianPath | None = None,
-) -> tuple[State, Any]:
-    """What `solve` returns and the `largest` numbers in it, None where unknown: for callers that warn themselves."""
+) -> tuple[State, Any, Any]:
+    """What `solve` returns, for callers that warn themselves.
+
+    Returns:
+        The states; the `largest` numbers in them; and of each sample whether it ever was outside of what a score knows.
+        None where these are unknown.
+    """
     solver = dfx.Euler() if solver is None else solver
     if not isinstance(equation, AbstractDrift | SDE):
         raise TypeError(f"`solve` needs an equation such as `-P + s`; got {type(equation).__name__}.")
@@ -143,7 +148,7 @@ def solved(
     else:
         _raise_if_failed(equation, solver, result, reached)
     # Room that was not needed for saving is filled with infinities by diffrax.
-    return ys, largest(ys) if saveat is None or plainly(saveat) == "end" else None
+    return ys, largest(ys) if saveat is None or plainly(saveat) == "end" else None, None
 
 
 # Above how many steps a window's gradient runs them again, and up to how many numbers a state. Measured in
@@ -170,7 +175,7 @@ def unroll(
     if adjoint is None:
         numbers = sum(leaf[0].size for leaf in jtu.tree_leaves(x))
         again = table.t.shape[0] >= _AGAIN_FROM_STEPS and numbers <= _AGAIN_UP_TO_NUMBERS
-        return own(march(equation, x, table, noise, args, solver, again=again))
+        return own(march(equation, x, table, noise, args, solver, again=again)[0])
     clock, tau = _on_one_clock(table, sign_of(equation))
     path = None
     if isinstance(equation, SDE):
@@ -229,27 +234,27 @@ def plainly(saveat: dfx.SaveAt | None) -> str | None:
 @eqx.filter_jit
 def _march(
     equation: Any, x0: State, times: Any, key: Key | None, args: Args, solver: Any, keep: str
-) -> tuple[State, Any]:
+) -> tuple[State, Any, Any]:
     validate.check_drifts(equation, x0, args)  # here, and not in every call: it traces the drifts
     equation, x0, own = in_one_precision(equation, x0)
     ts, _, steps = times
 
-    def run(x0: State, key: Key | None, args: Args) -> State:
+    def run(x0: State, key: Key | None, args: Args) -> tuple[State, Any]:
         table = Table(ts[:-1], steps)
         # Gradients run steps again: what a solve of many steps computed would not fit into memory.
-        x = march(equation, x0, table, key, args, solver, every=keep != "end", again=True)
+        x, left = march(equation, x0, table, key, args, solver, every=keep != "end", again=True, watch=True)
         if keep == "end":
-            return jtu.tree_map(lambda leaf: leaf[:, None], x)
+            return jtu.tree_map(lambda leaf: leaf[:, None], x), left
         if keep == "all":
             x = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
-        return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), x)
+        return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), x), left
 
     if abilities(solver).dense:
-        ys = jtu.tree_map(lambda y: y[:, 0], _sample_by_sample(run, x0, key, args))
+        ys, left = jtu.tree_map(lambda y: y[:, 0], _sample_by_sample(run, x0, key, args))
     else:
-        ys = run(x0, key, args)
+        ys, left = run(x0, key, args)
     ys = own(ys)
-    return ys, largest(ys)
+    return ys, largest(ys), left
 
 
 def _sample_by_sample(run: Any, x0: State, key: Key | None, args: Args) -> Any:

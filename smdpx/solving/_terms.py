@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import lineax as lx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._types import Args, Key, RealScalarLike, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
@@ -92,6 +92,16 @@ def over_samples(f: Callable[..., Any], args: Args, *arguments: Any) -> Any:
     axes = [None if isinstance(x, jax.Array) and x.ndim == 0 else 0 for x in arguments]
     values = rows(args)
     return jax.vmap(lambda values, *a: f(*a, with_rows(args, values)), in_axes=(0, *axes))(values, *arguments)
+
+
+def outside(equation: AbstractDrift | SDE, t: Array, x: State, args: Args) -> Bool[Array, " samples"]:
+    """Which samples are where a score of the equation says that it knows little: half of the way out or further."""
+
+    def of_one(t: Array, x: State, args: Args) -> Array:
+        ways = [term.drift.outside(t, x, args) for term in equation.summands]
+        return jnp.any(jnp.stack([jnp.any(leaf >= 0.5) for leaf in jtu.tree_leaves(ways)] or [jnp.array(False)]))
+
+    return over_samples(of_one, args, t, x)
 
 
 def for_one(args: Args) -> Args:

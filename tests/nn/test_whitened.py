@@ -126,9 +126,8 @@ def test_no_unit_and_no_origin_of_time_matters(unit):
 # Right on other people's scales
 
 
-@pytest.mark.optimized
 def test_components_of_any_scale_are_learned_with_defaults():
-    # Scales 1e-2 to 1e2; 400 draws of 100 cases, so a mean is known to .05 deviations, a variance to one per cent.
+    # Scales 1e-2 to 1e2; 400 draws of 25 cases, so a mean is known to .05 deviations, a variance to one per cent.
     scale = np.logspace(-2, 2, 10).astype(np.float32)
     P, g = sx.Drift(lambda t, x, args: -0.7 * x), sx.Diffusion(0.6 * scale)
     x0 = scale[None] * (3 + jr.normal(K[1], (2000, 10)))
@@ -136,7 +135,7 @@ def test_components_of_any_scale_are_learned_with_defaults():
     s = sx.Score(sx.nn.Whitened(sx.nn.MLP(shape=(10,), widths=(32, 32), key=K[3]), paths), g)
     heun = sx.WindowLoss(solver=dfx.Heun())
     s = sx.fit(-P + 2 * s, paths, key=K[4], loss=heun, curriculum=[sx.Stage(updates=300)])
-    xT = paths.end[:100]
+    xT = paths.end[:25]
     draws = np.asarray(sx.posterior(-P + 2 * s + g, xT, TS[::-1], 400, key=K[5], solver=dfx.ShARK())) / scale
     mean, var = OU10.posterior(np.asarray(xT) / scale)
     off = np.sqrt(np.mean((draws.mean(0) - mean) ** 2, axis=0) / var)
@@ -205,6 +204,17 @@ def test_no_draw_explodes_where_the_physics_confines():
     ts = np.linspace(0, 1, 101)
     draws = sx.posterior(-P + 2 * guarded() + g, jnp.full(4, 0.9), ts[::-1], 500, key=K[1])
     assert np.abs(draws).max() < 2
+
+
+def test_the_draws_that_needed_the_guard_are_counted(capsys):
+    ts = np.linspace(0, 1, 21)
+    sx.posterior(-P + 2 * guarded() + g, jnp.array([0.0, 1.3, 0.1]), ts[::-1], 10, key=K[1])
+    said = capsys.readouterr().err
+    assert "posterior: 10 of 30 draws left what the trajectories visited" in said
+    assert "(cases 1)" in said
+    with pytest.warns(sx.NonFiniteWarning):
+        sx.posterior(-P + 2 * guarded(guard=False) + g, jnp.array([0.0, 1.3, 0.1]), ts[::-1], 10, key=K[1])
+    assert "draws left" not in capsys.readouterr().err
 
 
 # Bad input

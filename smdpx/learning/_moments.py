@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from .._types import RealScalarLike
 from ..equation._linear import AbstractLinear
-from ..learning._trajectories import Trajectories
+from ._trajectories import Trajectories
 
 __all__ = ["Moments", "moments"]
 

@@ -1,0 +1,172 @@
+"""Which reference a score should be counted from, measured: how a linear error grows backwards in time.
+
+With the physics' own linear rate of a mode, λ_k(t) = E ∂P_k/∂c_k over the states of the trajectories at t, c = B x,
+
+    around the data's Gaussian    dc/dτ = (-λ_k - g²/v_k) c      (-(x - m)/v as the score)
+    around the dissipation        dc/dτ = λ_k c                  (2P/g²)
+
+before anything is learned. Where the integral of a rate over a stretch of the reverse solve is large and positive, what
+the network does not know is multiplied by its exponential.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..equation._algebra import SDE, AbstractDrift, Forward
+from ..equation._conditions import first_row
+from ..equation._linear import AbstractLinear, Diagonal
+from ..solving import _validate as validate
+from ._moments import at, moments
+from ._trajectories import Trajectories
+
+__all__ = ["ReferenceReport", "check_references", "warn_of_growth"]
+
+# An error of rounding, e^-16 in single precision, reaches the size of the state.
+_TOO_MUCH = 20.0
+# Products of a state with the drift's derivative, at one time.
+_PRODUCTS, _MOST_STATES = 2**14, 64
+
+
+class ReferenceReport(eqx.Module):
+    """What `check_references` measured: numbers of factors of e, one for each component or mode.
+
+    Attributes:
+        gaussian: the largest growth, over any stretch of the reverse solve, of an error around the data's Gaussian.
+        around: the same around the dissipation, `Score(net, g, around=P)`; of a mode that decays it is 0.
+        forgotten: how many factors of e the mode's own linear decay takes over the whole time, ∫ -λ dt. Well above 1:
+            the mode is relaxed, and the dissipation is its reference. Well below: it remembers its start.
+    """
+
+    gaussian: Float[np.ndarray, "..."]
+    around: Float[np.ndarray, "..."]
+    forgotten: Float[np.ndarray, "..."]
+
+    def __repr__(self) -> str:
+        return (
+            f"around the Gaussian of the data {_worst(self.gaussian)}; around the dissipation {_worst(self.around)}; "
+            f"{int((self.forgotten > 1).sum())} of {self.forgotten.size} modes have forgotten their start"
+        )
+
+
+def _worst(growth: np.ndarray) -> str:
+    if growth.max() < 1:
+        return "nothing grows"
+    which = np.unravel_index(np.argmax(growth), growth.shape)
+    place = f", most of all mode {'.'.join(map(str, which))}" if growth.size > 1 else ""
+    return f"errors grow up to e^{growth.max():.1f} ({int((growth > 1).sum())} of {growth.size} modes{place})"
+
+
+def check_references(
+    process: SDE[Forward],
+    paths: Trajectories,
+    *,
+    basis: Callable[[Array], AbstractLinear] = Diagonal.like,
+) -> ReferenceReport:
+    """Measure, component by component or mode by mode, around which reference a score is stable backwards in time.
+
+    Two references are known before anything is learned, that of `nn.Whitened` (the Gaussian of the data) and the
+    dissipation (`Score(net, g, around=D)`). Around the wrong one, what the network does not know yet is multiplied by
+    exponentials; growth beyond a few factors of e is more than a remainder can be asked to hold.
+
+    Args:
+        process: the forward process, `P + g`, its states one array.
+        paths: trajectories of it, at least 16.
+        basis: what is counted: a function from one state to an operator in the basis, as `nn.Whitened` takes it.
+
+    Returns:
+        A `ReferenceReport`.
+
+    Raises:
+        TypeError: a process without noise, in reverse, or of a state that is no single array.
+        ValueError: fewer than 16 trajectories.
+
+    >>> import jax, jax.numpy as jnp, smdpx as sx
+    >>> P, g = sx.Drift(lambda t, x, args: jnp.array([-30.0, -0.1]) * x), sx.Diffusion(1.0)
+    >>> x0 = jax.random.normal(jax.random.key(0), (200, 2))
+    >>> paths = sx.simulate(P + g, x0, jnp.linspace(0.0, 1.0, 101), key=jax.random.key(1))
+    >>> report = sx.check_references(P + g, paths)
+    >>> report.forgotten.round(1).tolist()
+    [30.0, 0.1]
+    """
+    if not isinstance(process, SDE) or process.direction is not Forward:
+        raise TypeError(f"`check_references` needs the forward process, `P + g`; got `{process}`.")
+    if not isinstance(paths.x, jax.Array | np.ndarray):
+        raise TypeError("`check_references` takes states that are one array; check the arrays of a tree by themselves.")
+    x = jnp.asarray(paths.x)
+    L = basis(x[0, 0])
+    table = moments(paths, x, L)
+    ts = np.asarray(table.times, np.float64)
+    index = [int(np.argmin(np.abs(np.asarray(paths.ts).reshape(-1, x.shape[1])[0] - t))) for t in ts]
+    step = float(np.median(np.diff(np.asarray(paths.ts).reshape(-1, x.shape[1])[0])))
+    one, args = x[0, 0], first_row(paths.args)
+    few = max(1, min(_MOST_STATES, _PRODUCTS // L.rates.size))
+    rates = []
+    for j, t in enumerate(ts):
+        now = jnp.asarray(t, x.dtype)
+        own = np.asarray(_own_rate(process.drift, L, now, x[:few, index[j]], jnp.asarray(step, x.dtype), args))
+        g = np.asarray(process.diffusion.like(now, one, args))
+        g2 = np.mean(g**2) if L.alike else g**2  # a basis of waves mixes what is alike
+        v = np.asarray(at(table.weights(now), table.variance))
+        rates.append((-own - np.where(v > 0, g2 / np.where(v > 0, v, 1), 0), own))
+    gaussian, around = (np.stack(each) for each in zip(*rates, strict=True))
+    return ReferenceReport(_growth(ts, gaussian), _growth(ts, around), np.asarray(np.trapezoid(-around, ts, axis=0)))
+
+
+@eqx.filter_jit
+def _own_rate(drift: AbstractDrift, L: AbstractLinear, t: Array, x: Array, dt: Array, args: Any) -> Array:
+    """The diagonal of the drift's derivative in the basis, the mean over states: one product for each mode."""
+
+    def of_mode(k: Array) -> Array:
+        coefficients = L.to_basis(x[0])
+        one = (jnp.arange(coefficients.size) == k).reshape(coefficients.shape).astype(coefficients.dtype)
+        w = L.from_basis(one, x[0])
+        own = jnp.sum(jnp.abs(one * L.to_basis(w)))
+
+        def of_state(x: Array) -> Array:
+            _, change = jax.jvp(lambda x: drift.increment(t, x, dt, args), (x,), (w,))
+            return jnp.sum(jnp.real(one * L.to_basis(change)))
+
+        return jnp.mean(jax.vmap(of_state)(x)) / (dt * own)
+
+    modes = L.rates.size
+    return jax.lax.map(of_mode, jnp.arange(modes), batch_size=min(modes, 64)).reshape(L.rates.shape)
+
+
+def _growth(ts: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """The largest integral of each rate over a stretch of the times, at least 0."""
+    pieces = (0.5 * (rates[1:] + rates[:-1]).T * np.diff(ts)).T
+    best = here = np.zeros(rates.shape[1:])
+    for piece in pieces:
+        here = np.maximum(here + piece, 0)
+        best = np.maximum(best, here)
+    return np.asarray(best)
+
+
+def warn_of_growth(equation: AbstractDrift | SDE, times: tuple[float, float], args: Any) -> None:
+    """Warn where the stated linear part of a reverse equation grows by more than rounding can stand."""
+    ts = np.linspace(*times, 17)
+    try:
+        parts = [equation.drift if isinstance(equation, SDE) else equation][0]
+        rates = [L.rates for t in ts if (L := parts.linear(jnp.asarray(t), first_row(args))) is not None]
+    except TypeError:  # a linear part that has no number here is the solver's business
+        return
+    if not rates or not validate.is_concrete(rates):
+        return
+    growth = _growth(ts, np.stack([np.asarray(rate, np.float64) for rate in rates]))
+    if growth.max() > _TOO_MUCH:
+        worst = np.unravel_index(np.argmax(growth), growth.shape)
+        warnings.warn(
+            f"`{equation}` is under-damped: its linear part alone grows by e^{growth.max():.0f} over the solve (mode "
+            f"{'.'.join(map(str, worst))}; more than e^{_TOO_MUCH:.0f} in {int((growth > _TOO_MUCH).sum())} of "
+            f"{growth.size}), and what the network does not know grows with it. Count the score around the dissipation "
+            "of these modes: `P = A + D` and `Score(net, g, around=D)`; `sx.check_references(P + g, paths)` measures "
+            "it.",
+            stacklevel=4,
+        )
