@@ -137,7 +137,8 @@ def _report_guard(left: list[Any], cases: int, n: int) -> None:
         which = np.flatnonzero(out.any(axis=1))
         logger.info(
             "posterior: %s of %s draws left what the trajectories visited at their time, and the physics ran forward "
-            "there (cases %s): too few trajectories, or end states unlike theirs",
+            "there (cases %s): too few trajectories, end states unlike theirs, or a reference that is under-damped "
+            "(`sx.check_references`)",
             f"{out.sum():,}",
             f"{out.size:,}",
             ", ".join(map(str, which[:5])) + (", ..." if len(which) > 5 else ""),
