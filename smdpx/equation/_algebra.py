@@ -91,6 +91,11 @@ class AbstractDrift(eqx.Module, Generic[D]):
         return False
 
     @property
+    def has_outside(self) -> bool:
+        """Whether it can say where it knows nothing."""
+        return False
+
+    @property
     def reference(self) -> Along | None:
         """What the drift is counted from, where that is another drift."""
         return None

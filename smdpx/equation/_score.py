@@ -86,6 +86,11 @@ class Score(AbstractDrift[Reverse]):
         return True
 
     @property
+    def has_outside(self) -> bool:
+        """Whether its network can say where it knows nothing."""
+        return _has(self.net, "outside")
+
+    @property
     def reference(self) -> Along | None:
         """D, run forward in reverse time."""
         return None if self.around is None else Along(self.around, self.g)
@@ -102,7 +107,7 @@ class Score(AbstractDrift[Reverse]):
     def outside(self, t: RealScalarLike, x: State, args: Args) -> State | None:
         """How far out of what it knows each component of x is, 0 to 1, where the network can say."""
         net: Any = self.net
-        return net.outside(t, x) if _has(net, "outside") else None
+        return net.outside(t, x) if self.has_outside else None
 
     def __call__(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """∇ₓ log p_t(x) of one sample; 0 in components without noise, which have none."""

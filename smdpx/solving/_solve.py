@@ -238,11 +238,12 @@ def _march(
     validate.check_drifts(equation, x0, args)  # here, and not in every call: it traces the drifts
     equation, x0, own = in_one_precision(equation, x0)
     ts, _, steps = times
+    watch = any(term.drift.has_outside for term in equation.summands)
 
     def run(x0: State, key: Key | None, args: Args) -> tuple[State, Any]:
         table = Table(ts[:-1], steps)
         # Gradients run steps again: what a solve of many steps computed would not fit into memory.
-        x, left = march(equation, x0, table, key, args, solver, every=keep != "end", again=True, watch=True)
+        x, left = march(equation, x0, table, key, args, solver, every=keep != "end", again=True, watch=watch)
         if keep == "end":
             return jtu.tree_map(lambda leaf: leaf[:, None], x), left
         if keep == "all":
