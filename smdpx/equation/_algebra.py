@@ -19,10 +19,10 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 import equinox as eqx
-import jax.numpy as jnp
 import jax.tree_util as jtu
 
 from .._types import Args, RealScalarLike, State
+from ._balance import blended, cancelled, links
 from ._coefficient import as_coefficient, scale
 from ._diffusion import Diffusion
 from ._linear import AbstractLinear
@@ -242,9 +242,7 @@ class Along(AbstractDrift[Reverse]):
         return Reverse
 
     def _noisy(self, t: RealScalarLike, x: State, args: Args, change: State) -> State:
-        if self.g is None:
-            return change
-        return jtu.tree_map(lambda g, c: jnp.where(g > 0, c, jnp.zeros_like(c)), self.g.like(t, x, args), change)
+        return change if self.g is None else self.g.noisy(t, x, args, change)
 
     def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
         """The forward drift's."""
@@ -298,21 +296,15 @@ class Sum(AbstractDrift[Any]):
         return (-self).increment(t, x, dt, args)
 
     def _total(self, change: Callable[[Scaled], State]) -> State:
-        return _add(*map(change, _cancelled(self.parts, self.links) if self.links else self.parts))
+        return _add(*map(change, cancelled(self.parts, self.links) if self.links else self.parts))
 
     def _guarded(self, back: Callable[[Scaled], State], change: State, t: Any, x: State, args: Args) -> State:
         """The change, or outside of what a score knows the physics' own: `back` is a part's the other way."""
+        physics = [part for part in self.parts if not part.drift.is_score]
         for part in self.parts:
             w = part.drift.outside(t, x, args)
-            physics = [other for other in self.parts if not other.drift.is_score]
-            if w is None or not physics:
-                continue
-            over = part.coefficient - 1
-            inside = jtu.tree_map(lambda w, c: jnp.where(w < 1, (1 - w) * c, 0), w, change)
-            if isinstance(over, int | float) and over == 0:
-                return inside
-            forward = scale(over, _add(*map(back, physics)))
-            return jtu.tree_map(lambda w, c, f: c + w * f, w, inside, forward)
+            if w is not None and physics:
+                return blended(w, change, part.coefficient - 1, lambda: _add(*map(back, physics)))
         return change
 
     def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
@@ -326,7 +318,7 @@ class Sum(AbstractDrift[Any]):
         return self.parts
 
     def __repr__(self) -> str:
-        parts = _cancelled(self.parts, _links(self.parts))
+        parts = cancelled(self.parts, links(self.parts))
         text = repr(parts[0])
         for part in parts[1:]:
             text += f" - {repr(part)[1:]}" if repr(part).startswith("-") else f" + {part!r}"
@@ -337,7 +329,7 @@ def _sum(terms: tuple[Scaled, ...]) -> AbstractDrift[Any]:
     terms = _collect(terms)
     term = terms[0]
     if len(terms) > 1:
-        stepping = tuple(link for link in _links(terms) if not terms[link[2]].drift.has_rate)
+        stepping = tuple(link for link in links(terms) if not terms[link[2]].drift.has_rate)
         return Sum(terms, stepping)
     # A lone drift with coefficient 1 is itself, so that `-(-P)` is P and not a wrapped P.
     one = isinstance(term.coefficient, int | float) and term.coefficient == 1
@@ -355,40 +347,6 @@ def _collect(terms: tuple[Scaled, ...]) -> tuple[Scaled, ...]:
         else:
             collected.append(term)
     return tuple(collected)
-
-
-def _links(parts: tuple[Scaled, ...]) -> tuple[tuple[int, int, int], ...]:
-    """The summands of scores' references that the equation contains too: (score, summand, part)."""
-    return tuple(
-        (i, j, k)
-        for i, part in enumerate(parts)
-        if (reference := part.drift.reference) is not None and not (reference.g and reference.g.has_zeros())
-        for j, summand in enumerate(reference.drift.summands)
-        for k, other in enumerate(parts)
-        if other.drift is summand.drift and other.reversed is not part.reversed
-    )
-
-
-def _cancelled(parts: tuple[Scaled, ...], links: tuple[tuple[int, int, int], ...]) -> tuple[Scaled, ...]:
-    """The summands with the scores' references apart, and what is left of them and of the physics that they cancel."""
-    physics = {k for _, _, k in links}
-    shown: list[Scaled] = []
-    for i, part in enumerate(parts):
-        reference = part.drift.reference
-        if i in physics:
-            continue
-        if reference is None:
-            shown.append(part)
-            continue
-        for j, summand in enumerate(reference.drift.summands):
-            c = part.coefficient * summand.coefficient
-            other = next((parts[k] for score, own, k in links if (score, own) == (i, j)), None)
-            left = c if other is None else c - other.coefficient
-            if not (isinstance(left, int | float) and left == 0):
-                g = reference.g if other is None else None
-                shown.append(Scaled(left, Along(summand.drift, g), part.reversed ^ summand.reversed))
-        shown.append(Scaled(part.coefficient, part.drift.free(), part.reversed))
-    return tuple(shown)
 
 
 def _add(*states: State) -> State:

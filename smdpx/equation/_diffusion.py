@@ -65,6 +65,10 @@ class Diffusion(eqx.Module):
             return self.g
         return self.g(t, args) if _wants_args(self.g) else self.g(t)
 
+    def noisy(self, t: RealScalarLike, x: State, args: Args, values: State) -> State:
+        """Values shaped like x, 0 in components without noise: selected, since there they may be anything."""
+        return jtu.tree_map(lambda g, v: jnp.where(g > 0, v, jnp.zeros_like(v)), self.like(t, x, args), values)
+
     def has_zeros(self) -> bool:
         """Whether some component is known to have no noise."""
         leaves = [] if callable(self.g) else jtu.tree_leaves(self.g)

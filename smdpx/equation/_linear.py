@@ -61,6 +61,10 @@ class AbstractLinear(eqx.Module):
     def from_basis(self, coefficients: Inexact[Array, ...], x: Array) -> Array:
         """The state with these coefficients, shaped and typed like x."""
 
+    def with_rates(self, rates: Array) -> AbstractLinear:
+        """The operator of these rates in the same basis."""
+        return eqx.tree_at(lambda L: L.rates, self, rates)
+
     def __call__(self, x: Array) -> Array:
         """The operator applied to one state."""
         return self.function(lambda rates: rates, x)
@@ -81,11 +85,11 @@ class AbstractLinear(eqx.Module):
         except ValueError:
             shapes = f"{self.rates.shape} and {other.rates.shape}"
             raise ValueError(f"The stiff linear parts of one equation act on one state; got rates {shapes}.") from None
-        return eqx.tree_at(lambda L: L.rates, self, rates)
+        return self.with_rates(rates)
 
     def __rmul__(self, c: RealScalarLike) -> AbstractLinear:
         c = c if isinstance(c, int | float) else jnp.asarray(c).astype(self.rates.dtype)
-        return eqx.tree_at(lambda L: L.rates, self, c * self.rates)
+        return self.with_rates(c * self.rates)
 
 
 class Diagonal(AbstractLinear):
@@ -144,26 +148,24 @@ class Fourier(AbstractLinear):
     axes: tuple[int, ...] | None = eqx.field(static=True, default=None)
 
     def __add__(self, other: Any) -> AbstractLinear:
-        if isinstance(other, Fourier) and other.rates.ndim == self.rates.ndim and other._axes != self._axes:
+        if isinstance(other, Fourier) and other.rates.ndim == self.rates.ndim and other.alike != self.alike:
             raise TypeError(
                 f"The stiff linear parts of one equation must be diagonal in one basis; got `Fourier` along the axes "
-                f"{self._axes} and {other._axes}."
+                f"{self.alike} and {other.alike}."
             )
         return super().__add__(other)
 
     def __check_init__(self) -> None:
         ndim = self.rates.ndim
-        if ndim == 0 or not all(-ndim <= axis < ndim for axis in self._axes) or not self._axes:
-            raise ValueError(f"`Fourier`: rates of shape {self.rates.shape} have no axes {self._axes}.")
-
-    @property
-    def _axes(self) -> tuple[int, ...]:
-        return tuple(range(self.rates.ndim)) if self.axes is None else tuple(self.axes)
+        axes = tuple(range(ndim)) if self.axes is None else self.axes
+        if not axes or not all(-ndim <= axis < ndim for axis in axes):
+            raise ValueError(f"`Fourier`: rates of shape {self.rates.shape} have no axes {axes}.")
 
     @property
     def alike(self) -> tuple[int, ...]:
-        """The periodic axes."""
-        return tuple(axis % self.rates.ndim for axis in self._axes)
+        """The periodic axes, counted from the first."""
+        ndim = self.rates.ndim
+        return tuple(range(ndim)) if self.axes is None else tuple(axis % ndim for axis in self.axes)
 
     @classmethod
     def like(cls, x: Array, axes: tuple[int, ...] | None = None) -> Fourier:
@@ -176,16 +178,16 @@ class Fourier(AbstractLinear):
         """The half spectrum, `jnp.fft.rfftn(x, norm="ortho")` along the axes."""
         modes = list(x.shape)
         if len(modes) == self.rates.ndim:
-            modes[self._axes[-1]] = modes[self._axes[-1]] // 2 + 1
+            modes[self.alike[-1]] = modes[self.alike[-1]] // 2 + 1
         if tuple(modes) != self.rates.shape:
             raise ValueError(
                 f"`x` is one field of shape {x.shape}, whose modes are {tuple(modes)}, and the rates have shape "
                 f"{self.rates.shape}: batch with `jax.vmap`, and of rates for all modes, (n, m), take "
                 "`rates[:, : m // 2 + 1]`."
             )
-        return jnp.fft.rfftn(x, axes=self._axes, norm="ortho")
+        return jnp.fft.rfftn(x, axes=self.alike, norm="ortho")
 
     def from_basis(self, coefficients: Array, x: Array) -> Array:
         """The real field with this half spectrum."""
-        sizes = [x.shape[axis] for axis in self._axes]
-        return jnp.fft.irfftn(coefficients, s=sizes, axes=self._axes, norm="ortho").astype(x.dtype)
+        sizes = [x.shape[axis] for axis in self.alike]
+        return jnp.fft.irfftn(coefficients, s=sizes, axes=self.alike, norm="ortho").astype(x.dtype)

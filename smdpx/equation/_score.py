@@ -101,8 +101,11 @@ class Score(AbstractDrift[Reverse]):
         return self.around is not None or _has(self.net, "remainder")
 
     def free(self) -> Score:
-        """The score without D: the remainder's part."""
-        return self if self.around is None else Score(_Remainder(self.net), self.g, None, self.name, self.steps)
+        """The score without D: the remainder's part, without the network's own reference too."""
+        if self.around is None:
+            return self
+        net: Any = self.net
+        return Score(net.remainder if _has(net, "remainder") else net, self.g, None, self.name, self.steps)
 
     def outside(self, t: RealScalarLike, x: State, args: Args) -> State | None:
         """How far out of what it knows each component of x is, 0 to 1, where the network can say."""
@@ -111,24 +114,28 @@ class Score(AbstractDrift[Reverse]):
 
     def __call__(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """∇ₓ log p_t(x) of one sample; 0 in components without noise, which have none."""
-        g = self.g.like(t, x, args)
         s = self.free().net(t, x, args)
         if self.around is not None:
-            s = jtu.tree_map(lambda g, d, r: 2 * d / jnp.where(g > 0, g**2, 1) + r, g, self.around.rate(t, x, args), s)
-        return jtu.tree_map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), g, s)
+            D = self.around.rate(t, x, args)
+            s = jtu.tree_map(lambda g, d, r: 2 * d / jnp.where(g > 0, g**2, 1) + r, self.g.like(t, x, args), D, s)
+        return self.g.noisy(t, x, args, s)
 
     def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
-        """½ g(t)² ∇log p: D, where there is one, and the remainder's part."""
-        g, net = self.g.like(t, x, args), self.free().net
-        change = jtu.tree_map(lambda g, s: 0.5 * g**2 * s, g, net(t, x, args))
-        reference = self.reference
-        return change if reference is None else jtu.tree_map(jnp.add, reference.rate(t, x, args), change)
+        """½ g(t)² net(t, x), beside D where there is one."""
+        if self.around is not None:
+            return self._apart(lambda drift: drift.rate(t, x, args))
+        return jtu.tree_map(lambda g, s: 0.5 * g**2 * s, self.g.like(t, x, args), self.net(t, x, args))
 
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
-        """The rate's, and D's own over the interval."""
-        change = super(Score, self.free()).increment(t, x, dt, args)
-        reference = self.reference
-        return change if reference is None else jtu.tree_map(jnp.add, reference.increment(t, x, dt, args), change)
+        """The rate's, beside D's own over the interval."""
+        if self.around is not None:
+            return self._apart(lambda drift: drift.increment(t, x, dt, args))
+        return super().increment(t, x, dt, args)
+
+    def _apart(self, change: Callable[[AbstractDrift], State]) -> State:
+        """What D does and what the remainder does, added."""
+        reference: Any = self.reference
+        return jtu.tree_map(jnp.add, change(reference), change(self.free()))
 
     def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
         """D's; or ½ g(t)² net.linear(t), where the network has such a method."""
@@ -139,17 +146,6 @@ class Score(AbstractDrift[Reverse]):
 
     def __repr__(self) -> str:
         return f"½g²·{self.name}(t, x)"
-
-
-class _Remainder(eqx.Module):
-    """What a network adds to the reference that it is given: without its own, where it has one."""
-
-    net: Callable[[Any, Any, Any], Any]
-
-    def __call__(self, t: RealScalarLike, x: State, args: Args) -> State:
-        """net.remainder(t, x, args), or net(t, x, args)."""
-        net: Any = self.net
-        return (net.remainder if _has(net, "remainder") else net)(t, x, args)
 
 
 def _has(net: Any, method: str) -> bool:

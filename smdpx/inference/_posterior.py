@@ -19,7 +19,7 @@ from ..equation._score import scores
 from ..learning._progress import logger
 from ..learning._sharding import pieces, take
 from ..solving import _validate as validate
-from ..solving._finite import warn_of_explosions
+from ..solving._finite import first_few, warn_of_explosions
 from ..solving._solve import plainly, solved
 from ._ends import check_ends, whole_number
 
@@ -134,14 +134,13 @@ def _report_guard(left: list[Any], cases: int, n: int) -> None:
         return
     out = np.concatenate(jax.device_get(left))[: cases * n].reshape(cases, n)
     if out.any():
-        which = np.flatnonzero(out.any(axis=1))
         logger.info(
             "posterior: %s of %s draws left what the trajectories visited at their time, and the physics ran forward "
             "there (cases %s): too few trajectories, end states unlike theirs, or a reference that is under-damped "
             "(`sx.check_references`)",
             f"{out.sum():,}",
             f"{out.size:,}",
-            ", ".join(map(str, which[:5])) + (", ..." if len(which) > 5 else ""),
+            first_few(np.flatnonzero(out.any(axis=1))),
         )
 
 

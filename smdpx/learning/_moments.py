@@ -8,6 +8,8 @@ where Var(Δc | c) is what a line through (c, Δc) leaves of the increments of o
 variance that noise alone has added when the solve ends, and 0 where nothing is random.
 """
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,7 @@ from jaxtyping import Array, Float
 
 from .._types import RealScalarLike
 from ..equation._linear import AbstractLinear
+from ..solving._terms import per_sample
 from ._trajectories import Trajectories
 
 __all__ = ["Moments", "moments"]
@@ -43,11 +46,14 @@ class Moments(eqx.Module):
     center: Float[Array, "nodes ..."]
     reach: Float[Array, "nodes ..."]
 
-    def weights(self, t: RealScalarLike) -> Float[Array, " nodes"]:
-        """The weight of each node at t: two are not 0. A product with a table interpolates it, without a gather."""
+    def at(self, t: RealScalarLike) -> "Scales":
+        """The tables at t: a product with hat functions, two of which are not 0, and no gather."""
         passed = jnp.clip((jnp.asarray(t, self.times.dtype) - self.times[:-1]) / jnp.diff(self.times), 0, 1)
         one = jnp.ones_like(passed[:1])
-        return jnp.concatenate([one, passed]) - jnp.concatenate([passed, 0 * one])
+        hats = jnp.concatenate([one, passed]) - jnp.concatenate([passed, 0 * one])
+        tables = (self.mean, self.variance, self.center, self.reach)
+        mean, variance, center, reach = (jnp.tensordot(hats, each.astype(hats.dtype), axes=1) for each in tables)
+        return Scales(mean, variance, self.noise, center, reach)
 
     def clock(self, t: RealScalarLike) -> Float[Array, ""]:
         """The time in units of the whole, 0 at the first and 1 at the last: no unit or origin is special."""
@@ -55,9 +61,14 @@ class Moments(eqx.Module):
         return (jnp.asarray(t, self.times.dtype) - first) / (last - first)
 
 
-def at(weights: Float[Array, " nodes"], table: Float[Array, "nodes ..."]) -> Float[Array, "..."]:
-    """A table at the time that these weights belong to."""
-    return jnp.tensordot(weights, table.astype(weights.dtype), axes=1)
+class Scales(NamedTuple):
+    """`Moments` at one time."""
+
+    mean: Array
+    variance: Array
+    noise: Array
+    center: Array
+    reach: Array
 
 
 def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
@@ -80,31 +91,29 @@ def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
             "scales of your own: `sx.nn.MLP(x_scale=..., out_scale=...)`."
         )
     before, after, times, steps = _at_nodes(paths, x)
-    over = tuple(axis + 1 for axis in basis.alike)
-    tables = jax.lax.map(lambda pair: _of_node(pair[0], pair[1], basis, over), (before, after))
+    tables = jax.lax.map(lambda pair: _of_node(pair[0], pair[1], basis), (before, after))
     mean, variance, kicks, center, reach = tables
     # Where all start from one point nothing has a scale yet, and just after it the noise of half a step.
-    dt = jnp.asarray(steps, variance.dtype)
-    rate = kicks / dt.reshape(-1, *(1,) * (kicks.ndim - 1))
+    rate = kicks / per_sample(jnp.asarray(steps, kicks.dtype), kicks.ndim)
     noise = jnp.tensordot(jnp.asarray(_shares(times), rate.dtype), rate, axes=1)
     return Moments(jnp.asarray(times, mean.dtype), mean, jnp.maximum(variance, kicks / 2), noise, center, reach)
 
 
-def _of_node(x: Array, y: Array, basis: AbstractLinear, over: tuple[int, ...]) -> tuple[Array, ...]:
+def _of_node(x: Array, y: Array, basis: AbstractLinear) -> tuple[Array, ...]:
     """Mean, variance, what a step's noise adds, center and squared half width of the box; x one step before y."""
     ok = jnp.isfinite(x).reshape(len(x), -1).all(axis=1)  # of trajectories that have ended, nothing
     share = ok.astype(x.dtype) / jnp.maximum(ok.sum(), 1).astype(x.dtype)
     mean_of = lambda c: jnp.tensordot(share.astype(c.dtype), c, axes=1)  # noqa: E731
-    inside = ok.reshape(-1, *(1,) * (x.ndim - 1))
+    inside = per_sample(ok, x.ndim)
     x, y = jnp.where(inside, x, 0), jnp.where(inside, y, 0)
     mean = mean_of(x)
     c = jax.vmap(lambda x: basis.to_basis(x - mean))(x)
-    d = jax.vmap(lambda x: basis.to_basis(x))(y - x)
+    d = jax.vmap(basis.to_basis)(y - x)
     d = d - mean_of(d)[None]
     variance, kick = mean_of(jnp.abs(c) ** 2), mean_of(jnp.abs(d) ** 2)
     along = jnp.abs(mean_of(jnp.conj(c) * d)) ** 2 / jnp.where(variance > 0, variance, 1)
     # What rounding leaves of a constant is no variance.
-    axes = tuple(axis - 1 for axis in over)
+    axes = basis.alike
     power_of_x = mean_of(jnp.square(x))
     rounding = (16 * jnp.finfo(x.dtype).eps) ** 2 * (
         jnp.mean(power_of_x, axis=axes, keepdims=True) if axes else power_of_x
@@ -137,14 +146,13 @@ def _at_nodes(paths: Trajectories, x: Array) -> tuple[Array, Array, np.ndarray, 
     times = np.unique(np.quantile(known, np.linspace(0, 1, _MOST_NODES)))
     # The state of each trajectory nearest before each node; of those that have ended or not begun, none.
     before, after, steps = [], [], []
+    rows = np.arange(len(ts))
     for t in times:
         place = np.array([np.searchsorted(row[:n], t, side="right") - 1 for row, n in zip(ts, lengths, strict=True)])
-        has = (place >= 0) & (t <= ts[np.arange(len(ts)), lengths - 1])
+        has = (place >= 0) & (t <= ts[rows, lengths - 1])
         place = np.clip(place, 0, lengths - 2)
-        rows = np.arange(len(ts))
         one, two = x[rows, place], x[rows, place + 1]
-        inside = jnp.asarray(has).reshape(-1, *(1,) * (one.ndim - 1))
-        before.append(jnp.where(inside, one, jnp.nan))
+        before.append(jnp.where(per_sample(jnp.asarray(has), one.ndim), one, jnp.nan))
         after.append(two)
         steps.append((ts[rows, place + 1] - ts[rows, place])[has].mean() if has.any() else 1.0)
     return jnp.stack(before), jnp.stack(after), times, np.array(steps)

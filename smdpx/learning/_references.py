@@ -23,7 +23,7 @@ from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import first_row
 from ..equation._linear import AbstractLinear, Diagonal
 from ..solving import _validate as validate
-from ._moments import at, moments
+from ._moments import moments
 from ._trajectories import Trajectories
 
 __all__ = ["ReferenceReport", "check_references", "warn_of_growth"]
@@ -102,9 +102,9 @@ def check_references(
     x = jnp.asarray(paths.x)
     L = basis(x[0, 0])
     table = moments(paths, x, L)
-    ts = np.asarray(table.times, np.float64)
-    index = [int(np.argmin(np.abs(np.asarray(paths.ts).reshape(-1, x.shape[1])[0] - t))) for t in ts]
-    step = float(np.median(np.diff(np.asarray(paths.ts).reshape(-1, x.shape[1])[0])))
+    ts, grid = np.asarray(table.times, np.float64), np.asarray(paths.ts).reshape(-1, x.shape[1])[0]
+    index = [int(np.argmin(np.abs(grid - t))) for t in ts]
+    step = float(np.median(np.diff(grid)))
     one, args = x[0, 0], first_row(paths.args)
     few = max(1, min(_MOST_STATES, _PRODUCTS // L.rates.size))
     rates = []
@@ -113,7 +113,7 @@ def check_references(
         own = np.asarray(_own_rate(process.drift, L, now, x[:few, index[j]], jnp.asarray(step, x.dtype), args))
         g = np.asarray(process.diffusion.like(now, one, args))
         g2 = np.mean(g**2) if L.alike else g**2  # a basis of waves mixes what is alike
-        v = np.asarray(at(table.weights(now), table.variance))
+        v = np.asarray(table.at(now).variance)
         rates.append((-own - np.where(v > 0, g2 / np.where(v > 0, v, 1), 0), own))
     gaussian, around = (np.stack(each) for each in zip(*rates, strict=True))
     return ReferenceReport(_growth(ts, gaussian), _growth(ts, around), np.asarray(np.trapezoid(-around, ts, axis=0)))
@@ -153,8 +153,8 @@ def warn_of_growth(equation: AbstractDrift | SDE, times: tuple[float, float], ar
     """Warn where the stated linear part of a reverse equation grows by more than rounding can stand."""
     ts = np.linspace(*times, 17)
     try:
-        parts = [equation.drift if isinstance(equation, SDE) else equation][0]
-        rates = [L.rates for t in ts if (L := parts.linear(jnp.asarray(t), first_row(args))) is not None]
+        drift = equation.drift if isinstance(equation, SDE) else equation
+        rates = [L.rates for t in ts if (L := drift.linear(jnp.asarray(t), first_row(args))) is not None]
     except TypeError:  # a linear part that has no number here is the solver's business
         return
     if not rates or not validate.is_concrete(rates):

@@ -85,14 +85,10 @@ def score_error(
 def _moments(net: Any, exact: Any, g: Diffusion, times: Array, states: State, args: Args) -> tuple[Array, ...]:
     """Sums of the squared error, the product, the exact score's square, and the components that count."""
 
-    def noisy(s: State, t: Array, x: State, args: Args) -> State:
-        # Selected, not multiplied: where nothing is trained a network may be anything, infinite too.
-        return jax.tree.map(lambda g, s: jnp.where(g > 0, s, jnp.zeros_like(s)), g.like(t, x, args), s)
-
     def moments(t: Array, x: State, args: Args) -> tuple[Array, Array, Array, Array]:
-        learned, truth = noisy(net(t, x, args), t, x, args), noisy(exact(t, x, args), t, x, args)
+        learned, truth = (g.noisy(t, x, args, f(t, x, args)) for f in (net, exact))
         error = jax.tree.map(jnp.subtract, learned, truth)
-        ones = noisy(jax.tree.map(jnp.ones_like, x), t, x, args)
+        ones = g.noisy(t, x, args, jax.tree.map(jnp.ones_like, x))
         return _dot(error, error), _dot(learned, truth), _dot(truth, truth), _dot(ones, ones)
 
     return tuple(jnp.sum(value) for value in over_samples(moments, args, times, states))

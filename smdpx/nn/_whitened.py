@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from .._types import Args, RealScalarLike, State
 from ..equation._fixed import Fixed
 from ..equation._linear import AbstractLinear, Diagonal
-from ..learning._moments import Moments, at, moments
+from ..learning._moments import Moments, Scales, moments
 from ..learning._trajectories import Trajectories
 
 __all__ = ["Whitened"]
@@ -40,7 +40,7 @@ class Whitened(eqx.Module):
 
     **The guard.** Outside of the box that the trajectories visited at t (the smallest and the largest of each
     component, fading in over a quarter of its half width) no network knows the score, and a physics that runs backwards
-    may explode. There the equation runs its physics forward in both directions of time, which no draw survives far out
+    may explode. There the equation runs its physics forward in both directions of time, so that no draw stays far out
     where the physics confines. Inside nothing changes.
 
     Args:
@@ -84,84 +84,62 @@ class Whitened(eqx.Module):
             )
         one = jtu.tree_map(lambda leaf: jnp.asarray(leaf[0, 0]), paths.x)
         bases = jtu.tree_map(basis, one)
-        of_leaf = lambda x, L: moments(paths, jnp.asarray(x), L)  # noqa: E731
         self.net = net
-        self.scales = Fixed(jtu.tree_map(of_leaf, paths.x, bases, is_leaf=_is_basis))
+        self.scales = Fixed(jtu.tree_map(lambda x, L: moments(paths, jnp.asarray(x), L), paths.x, bases))
         self.bases = Fixed(bases)
         self.gain = jnp.zeros((), jnp.result_type(*jtu.tree_leaves(one)))
         self.guard = guard
 
     def __call__(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """The score: the Gaussian's and the remainder."""
-
-        def gaussian(L: AbstractLinear, mean: Array, rates: Array, x: Array) -> Array:
-            return eqx.tree_at(lambda L: L.rates, L, rates)(x - mean)
-
-        parts = self._map(lambda L, here, x: gaussian(L, here.mean, -_inverse(here.variance), x), t, x)
-        return jtu.tree_map(jnp.add, parts, self.remainder(t, x, args))
+        here = self._here(t)
+        gaussian = self._map(lambda L, here, x: L.with_rates(-_inverse(here.variance))(x - here.mean), here, x)
+        return jtu.tree_map(jnp.add, gaussian, self._remainder(t, here, x, args))
 
     def remainder(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """What the network adds to a reference: bounded where the network is."""
+        return self._remainder(t, self._here(t), x, args)
 
-        def whiten(L: AbstractLinear, here: "_Here", x: Array) -> Array:
-            deviation = _inverse(jnp.sqrt(here.variance))
-            z = eqx.tree_at(lambda L: L.rates, L, deviation)(x - here.mean)
+    def _remainder(self, t: RealScalarLike, here: Any, x: State, args: Args) -> State:
+        def whiten(L: AbstractLinear, here: Scales, x: Array) -> Array:
+            z = L.with_rates(_inverse(jnp.sqrt(here.variance)))(x - here.mean)
             return _BOUND * jnp.tanh(z / _BOUND)
 
-        def scale(L: AbstractLinear, here: "_Here", F: Array) -> Array:
+        def scale(L: AbstractLinear, here: Scales, F: Array) -> Array:
             narrow = jnp.sqrt(jnp.minimum(here.variance, here.noise / _EARLIER))
-            return eqx.tree_at(lambda L: L.rates, L, self.gain.astype(F.dtype) * _inverse(narrow))(F)
+            return L.with_rates(self.gain.astype(F.dtype) * _inverse(narrow))(F)
 
-        leaf = jtu.tree_leaves(self.scales.value, is_leaf=_is_moments)[0]
-        F = self.net(leaf.clock(t), self._map(whiten, t, x), args)
-        return self._map(scale, t, F)
+        clock = jtu.tree_leaves(self.scales.value, is_leaf=_is_moments)[0].clock(t)
+        return self._map(scale, here, self.net(clock, self._map(whiten, here, x), args))
 
     def linear(self, t: RealScalarLike) -> AbstractLinear:
         """The Gaussian's part, as an operator; of states that are one array."""
-        return eqx.tree_at(lambda L: L.rates, self.bases(), -_inverse(self._at(t, self.scales()).variance))
+        return self.bases().with_rates(-_inverse(self.scales().at(t).variance))
 
     def outside(self, t: RealScalarLike, x: State) -> State | None:
         """How far out of the data each component is, 0 inside to 1; None where there is no guard."""
         if not self.guard:
             return None
 
-        def beyond(L: AbstractLinear, here: "_Here", x: Array) -> Array:
+        def beyond(L: AbstractLinear, here: Scales, x: Array) -> Array:
             reach = jnp.sqrt(here.reach)
             away = (jnp.abs(x - here.center) - reach) * _inverse(_FADE * reach)
             return jnp.where(reach > 0, jnp.clip(away, 0, 1), 0)
 
-        return self._map(beyond, t, x)
+        return self._map(beyond, self._here(t), x)
 
-    def _map(self, f: Callable[..., Array], t: RealScalarLike, x: State) -> State:
-        """f(basis, scales at t, array) of each array of the state."""
-        each = lambda L, table, x: f(L, self._at(t, table), x)  # noqa: E731
-        return jtu.tree_map(each, self.bases(), self.scales(), x, is_leaf=lambda leaf: _is_basis(leaf))
+    def _here(self, t: RealScalarLike) -> Any:
+        """The scales at t of each array of the state."""
+        return jtu.tree_map(lambda table: table.at(t), self.scales(), is_leaf=_is_moments)
 
-    @staticmethod
-    def _at(t: RealScalarLike, table: Moments) -> "_Here":
-        w = table.weights(t)
-        tables = (table.mean, table.variance, table.center, table.reach)
-        mean, variance, center, reach = (at(w, each) for each in tables)
-        return _Here(mean, variance, table.noise, center, reach)
-
-
-class _Here(eqx.Module):
-    """The moments at one time."""
-
-    mean: Array
-    variance: Array
-    noise: Array
-    center: Array
-    reach: Array
+    def _map(self, f: Callable[[AbstractLinear, Scales, Array], Array], here: Any, x: State) -> State:
+        """f(basis, scales, array) of each array of the state."""
+        return jtu.tree_map(f, self.bases(), here, x, is_leaf=lambda leaf: isinstance(leaf, AbstractLinear))
 
 
 def _inverse(x: Array) -> Array:
     """1/x, and 0 where x is: what does not vary has no scale, and no part in a score."""
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
-
-
-def _is_basis(leaf: Any) -> bool:
-    return isinstance(leaf, AbstractLinear)
 
 
 def _is_moments(leaf: Any) -> bool:

@@ -80,8 +80,8 @@ def finite(samples: State, xT: State | None = None) -> tuple[State, Int[np.ndarr
     if m == 0:
         lost = np.flatnonzero(dropped == len(bad))
         raise ValueError(
-            f"All {len(bad)} draws of {len(lost)} of {len(dropped)} cases exploded (case {_first(lost)}): leave these "
-            "cases out, and say so; or solve with finer steps, another solver, or a network with bounded outputs."
+            f"All {len(bad)} draws of {len(lost)} of {len(dropped)} cases exploded (case {first_few(lost)}): leave "
+            "these cases out, and say so; or solve with finer steps, another solver, or a network with bounded outputs."
         )
     first = jnp.asarray(np.argsort(bad, axis=0, kind="stable")[:m])
     each = jnp.arange(first.shape[1])[None]
@@ -161,7 +161,7 @@ def warn_of_explosions(
     if ts is not None:
         first = float(ts[int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(axis=0)))])
         since, see, bad = f", from t = {first:g} on", "", bad.any(axis=-1)
-    which = _first(np.flatnonzero(bad.any(axis=0) if axes == 2 else bad))
+    which = first_few(np.flatnonzero(bad.any(axis=0) if axes == 2 else bad))
     out = " (`kept, dropped = sx.finite(samples, xT)`)" if axes == 2 else ""
     warnings.warn(
         f"{bad.sum()} of {bad.size} solutions are not finite or beyond {' and '.join(f'{x:.0e}' for x in limits)} "
@@ -173,6 +173,6 @@ def warn_of_explosions(
     )
 
 
-def _first(indices: Int[np.ndarray, " n"]) -> str:
+def first_few(indices: Int[np.ndarray, " n"]) -> str:
     """The first five, for print."""
     return ", ".join(str(i) for i in indices[:5]) + (", ..." if len(indices) > 5 else "")

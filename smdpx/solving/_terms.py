@@ -82,7 +82,7 @@ class WarpedClock(eqx.Module):
         return jnp.abs(self(tau1) - self(tau0))
 
 
-def _per_sample(x: Array, ndim: int) -> Array:
+def per_sample(x: Array, ndim: int) -> Array:
     """A scalar or a vector over samples, made to multiply an array of `ndim` axes, the samples in front."""
     return x if x.ndim == 0 else x.reshape(x.shape + (1,) * (ndim - 1))
 
@@ -155,7 +155,7 @@ class DriftTerm(dfx.AbstractTerm):
         """Rate times time."""
         if isinstance(vf, NoRate):
             raise vf.error()
-        return jtu.tree_map(lambda v: _per_sample(jnp.asarray(control).astype(v.dtype), v.ndim) * v, vf)
+        return jtu.tree_map(lambda v: per_sample(jnp.asarray(control).astype(v.dtype), v.ndim) * v, vf)
 
     def vf_prod(self, t: RealScalarLike, y: State, args: Args, control: Any) -> State:
         """The increment over the step: a step drift takes exactly one step of its own here."""
@@ -216,7 +216,7 @@ class GridNoise(dfx.AbstractBrownianPath):
 
         def normals(index: int, std: float) -> State:
             draws = [
-                _per_sample((std * jnp.sqrt(dt)).astype(leaf.dtype), len(leaf.shape))
+                per_sample((std * jnp.sqrt(dt)).astype(leaf.dtype), len(leaf.shape))
                 * jr.normal(key if only else jr.fold_in(key, index * len(leaves) + i), leaf.shape, leaf.dtype)
                 for i, leaf in enumerate(leaves)
             ]

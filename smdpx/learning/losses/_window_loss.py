@@ -21,7 +21,7 @@ from ..._types import Args, Key
 from ...equation._algebra import SDE, AbstractDrift
 from ...equation._score import scores
 from ...solving._solve import unroll
-from ...solving._terms import over_samples, sign_of
+from ...solving._terms import over_samples, per_sample, sign_of
 from ...solving._validate import check_solver, says_no_derivative, widest
 from .._windows import Windows, first, last
 from ._abstract import AbstractLoss
@@ -135,12 +135,10 @@ def _noise_units(equation: AbstractDrift | SDE, windows: Windows, args: Args) ->
     each = over_samples(powers, args, windows.t[:, 1:], steps)
     noisy = sum(jnp.sum(power > 0, axis=tuple(range(1, power.ndim))) for power in each)
     count = jnp.maximum(jnp.asarray(noisy), 1).astype(dtype)
-    return [jnp.where(power > 0, 1 / jnp.where(power > 0, power * _like(count, power), 1), 0) for power in each]
-
-
-def _like(count: Array, power: Array) -> Array:
-    """One number per window, to multiply an array of (windows, ...)."""
-    return count.astype(power.dtype).reshape(-1, *(1,) * (power.ndim - 1))
+    return [
+        jnp.where(power > 0, 1 / jnp.where(power > 0, power * per_sample(count, power.ndim).astype(power.dtype), 1), 0)
+        for power in each
+    ]
 
 
 def _summed(squares: Array, w: Array, dtype: Any) -> Array:
