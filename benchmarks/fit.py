@@ -9,6 +9,7 @@ for the first update in a process that has compiled nothing, and for that of a s
 
 import time
 
+import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -65,6 +66,9 @@ def by_hand(window, updates, paths, ts, net):
     return seconds
 
 
+EULERS = sx.WindowLoss(solver=dfx.Euler())  # as by hand
+
+
 def waits(window, fit, hand):
     """Seconds until one update is done: by `fit`, by hand, and by `fit` once more."""
     rows = []
@@ -94,7 +98,7 @@ def main():
     ts = jnp.asarray(DT * np.arange(TIMES), jnp.float32)
     g, P = sx.Diffusion(G), sx.Drift(drift)
     x0 = jnp.where(jnp.arange(PATHS) % 2 == 0, 1.0, -1.0)
-    paths = sx.simulate(P + g, x0, ts, key=jr.key(0))
+    paths = sx.simulate(P + g, x0, ts, key=jr.key(0), solver=dfx.Euler())
     s = sx.Score(sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(1)), g)
     rows = []
     for window, updates in ((2, 20_000), (10, 3_000)):
@@ -103,7 +107,7 @@ def main():
         for _ in range(5):
             reports: list[sx.Progress] = []
             stage = sx.Stage(window, updates)
-            sx.fit(-P + 2 * s, paths, key=jr.key(2), curriculum=[stage], callback=reports.append)
+            sx.fit(-P + 2 * s, paths, key=jr.key(2), loss=EULERS, curriculum=[stage], callback=reports.append)
             # The first report holds the compilation; the others, host synchronisation and all, are `fit`'s.
             later = reports[1:]
             chunk = reports[1].update - reports[0].update
@@ -123,7 +127,7 @@ def main():
                 "updates_between_reports": chunk,
                 **waits(
                     window,
-                    lambda curriculum: sx.fit(-P + 2 * s, paths, key=jr.key(2), curriculum=curriculum),
+                    lambda curriculum: sx.fit(-P + 2 * s, paths, key=jr.key(2), loss=EULERS, curriculum=curriculum),
                     lambda window, updates: by_hand(window, updates, paths.x, ts, s.net),
                 ),
             }

@@ -48,7 +48,7 @@ def one_path():
         return jax.lax.scan(step, x, jnp.arange(1000))[1]
 
     def ours(key):
-        return sx.solve(still + sx.Diffusion(1.0), x, ts, key=key)
+        return sx.solve(still + sx.Diffusion(1.0), x, ts, key=key, solver=dfx.Euler())
 
     jitted, key = jax.jit(ours), jr.key(0)
     row = {"what": "one path of noise, under jit", "paths": 1, "steps": 1000}
@@ -69,12 +69,12 @@ def main():
     for name, ours, theirs in (
         (
             "ODE",
-            lambda: sx.solve(-P + s, x, ts, saveat=end),
+            lambda: sx.solve(-P + s, x, ts, saveat=end, solver=dfx.Euler()),
             lambda: by_hand(s.net, x, jr.key(0), 1.0, False),
         ),
         (
             "SDE",
-            lambda: sx.solve(-P + 2 * s + g, x, ts, key=jr.key(0), saveat=end),
+            lambda: sx.solve(-P + 2 * s + g, x, ts, key=jr.key(0), saveat=end, solver=dfx.Euler()),
             lambda: by_hand(s.net, x, jr.key(0), 2.0, True),
         ),
     ):

@@ -23,7 +23,7 @@ from .equation._drift import (
     negative_step as negative_step,
 )
 from .equation._linear import AbstractLinear as AbstractLinear, Diagonal as Diagonal, Fourier as Fourier
-from .equation._score import Score as Score
+from .equation._score import Score as Score, Trained as Trained
 from .inference._ensemble import ensemble_smoother as ensemble_smoother
 from .inference._langevin import langevin as langevin
 from .inference._likelihood import LogLikelihood as LogLikelihood, log_likelihood as log_likelihood

@@ -6,6 +6,7 @@ python docs/figures/factor_two.py        writes factor_two.png and docs/results/
 import pathlib
 import sys
 
+import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -39,13 +40,13 @@ def main() -> None:
     rows, curves = [], {}
     for factor in COLOURS:
         s = sx.Score(lambda t, x, args, factor=factor: factor * exact.score(t, x), g)
-        x0 = sx.posterior(-P + 2 * s + g, few, back, SAMPLES, key=jr.key(1))
+        x0 = sx.posterior(-P + 2 * s + g, few, back, SAMPLES, key=jr.key(1), solver=dfx.Euler())
         curves[factor] = jnp.mean(x0 > 0, axis=0)
-        sde = sx.posterior(-P + 2 * s + g, ends, back, 1, key=jr.key(2))[0]
+        sde = sx.posterior(-P + 2 * s + g, ends, back, 1, key=jr.key(2), solver=dfx.Euler())[0]
         rows.append(
             {
                 "score": f"{factor:g} × exact",
-                "Q_flow": sx.metrics.posterior_metric_q(sx.point_estimate(-P + s, ends, back)),
+                "Q_flow": sx.metrics.posterior_metric_q(sx.point_estimate(-P + s, ends, back, solver=dfx.Euler())),
                 "Q_sde": sx.metrics.posterior_metric_q(sde),
                 "posterior_error": float(jnp.max(jnp.abs(curves[factor] - truth))),
                 "slope": sx.metrics.score_error(s.net, exact.score, t, x).slope,

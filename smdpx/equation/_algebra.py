@@ -81,6 +81,11 @@ class AbstractDrift(eqx.Module, Generic[D]):
         return None
 
     @property
+    def states_linear(self) -> bool:
+        """Whether it states a stiff linear part."""
+        return type(self).linear is not AbstractDrift.linear
+
+    @property
     def has_rate(self) -> bool:
         """Whether it can be evaluated between steps."""
         return True
@@ -209,6 +214,11 @@ class Scaled(AbstractDrift[Any]):
         return None if linear is None else (-1 if self.reversed else 1) * (self.coefficient * linear)
 
     @property
+    def states_linear(self) -> bool:
+        """Whether the drift does."""
+        return self.drift.states_linear
+
+    @property
     def summands(self) -> tuple[Scaled, ...]:
         """Itself."""
         return (self,)
@@ -311,6 +321,11 @@ class Sum(AbstractDrift[Any]):
         """The sum of those that the parts state."""
         stated = [linear for linear in (part.linear(t, args) for part in self.parts) if linear is not None]
         return functools.reduce(operator.add, stated) if stated else None
+
+    @property
+    def states_linear(self) -> bool:
+        """Whether a part does."""
+        return any(part.states_linear for part in self.parts)
 
     @property
     def summands(self) -> tuple[Scaled, ...]:

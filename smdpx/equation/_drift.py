@@ -64,6 +64,11 @@ class Drift(AbstractDrift[Forward]):
         """f.linear(t), or f.linear(t, args), where f has such a method."""
         return stated(self.f, t, args)
 
+    @property
+    def states_linear(self) -> bool:
+        """Whether f has such a method."""
+        return has(self.f, "linear")
+
     @staticmethod
     def from_step(
         step: Callable[..., Any],
@@ -74,7 +79,7 @@ class Drift(AbstractDrift[Forward]):
     ) -> StepDrift:
         """Physics given as a solver's step `step(x, dt) -> x` or `step(t, x, dt, args) -> x`, for one sample.
 
-        With a one-stage solver at fixed steps (`diffrax.Euler`, the default) its increment is exactly
+        With a one-stage solver at fixed steps (`diffrax.Euler`, the default for steps) its increment is exactly
         step(x, dt) - x. A solver with more stages or adaptive steps needs a rate, which a step does not
         have: see `StepDrift.as_rate`.
 
@@ -136,14 +141,24 @@ class ReverseDrift(AbstractDrift[Reverse]):
         """f.linear(t), or f.linear(t, args), where f has such a method."""
         return stated(self.f, t, args)
 
+    @property
+    def states_linear(self) -> bool:
+        """Whether f has such a method."""
+        return has(self.f, "linear")
+
     def __repr__(self) -> str:
         return f"{self.name}(x)"
 
 
+def has(f: Any, method: str) -> bool:
+    """Whether a user's function has a method of this name, by which it states something."""
+    # A method of its class: a network's layer that bears the name states nothing.
+    return callable(getattr(type(f), method, None))
+
+
 def stated(f: Any, t: RealScalarLike, args: Args) -> AbstractLinear | None:
     """The linear part that a function states by a method `linear`, if any."""
-    # A method of its class: a network's layer that is called `linear` states nothing.
-    if not callable(getattr(type(f), "linear", None)):
+    if not has(f, "linear"):
         return None
     return f.linear(t, args) if takes(f.linear, 2) else f.linear(t)
 
@@ -252,7 +267,7 @@ class StepDrift(AbstractDrift[Forward]):
         return TypeError(
             f"The drift {self!r} is a solver's step, which has no rate (a projecting step's rate diverges as "
             "dt -> 0), so it cannot be evaluated between steps. Use a one-stage solver at fixed steps "
-            "(`diffrax.Euler()`, the default), or ask for a rate at a reference step: `P.as_rate(dt)`."
+            "(`diffrax.Euler()`, the default for steps), or ask for a rate at a reference step: `P.as_rate(dt)`."
         )
 
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:

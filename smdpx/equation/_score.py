@@ -9,7 +9,7 @@ and D does not. Counted from there, ∇log p = 2D/g² + r, the reverse drift is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,10 +19,24 @@ from .._types import Args, RealScalarLike, State
 from ._algebra import SDE, AbstractDrift, Along, Forward, Reverse
 from ._coefficient import check_callable
 from ._diffusion import Diffusion
-from ._drift import stated
+from ._drift import has, stated
 from ._linear import AbstractLinear
 
-__all__ = ["Score"]
+__all__ = ["Score", "Trained"]
+
+
+class Trained(NamedTuple):
+    """What a score was trained with: it has repaired what that does wrong, and nothing else.
+
+    Attributes:
+        steps: the shortest and the longest step that was unrolled.
+        solver: the class of the diffrax solver that unrolled them; None of a loss that unrolls nothing.
+        curriculum: of each stage its window, its stride and its updates.
+    """
+
+    steps: tuple[float, float]
+    solver: type | None = None
+    curriculum: tuple[tuple[int, int, int], ...] = ()
 
 
 class Score(AbstractDrift[Reverse]):
@@ -45,8 +59,8 @@ class Score(AbstractDrift[Reverse]):
         g: the forward process's noise.
         around: the forward drift D that the score is counted from, the dissipative part of the physics or all of it.
         name: what it is called in print.
-        steps: the shortest and the longest step that it was trained on; `fit` fills it in, and `solve` warns
-            where fixed steps leave it.
+        trained: the steps, the solver and the curriculum that it was trained with; `fit` fills it in, and `solve` warns
+            where it is asked for other steps, or for a solver that this score does not fit.
 
     Raises:
         TypeError: net is not callable with three arguments, g is not a `Diffusion`, or `around` no forward drift.
@@ -66,7 +80,7 @@ class Score(AbstractDrift[Reverse]):
     g: Diffusion
     around: AbstractDrift[Forward] | None = None
     name: str = eqx.field(static=True, default="s")
-    steps: tuple[float, float] | None = eqx.field(static=True, default=None)
+    trained: Trained | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         check_callable(self.net, "Score", "(t, x, args)")
@@ -88,7 +102,7 @@ class Score(AbstractDrift[Reverse]):
     @property
     def has_outside(self) -> bool:
         """Whether its network can say where it knows nothing."""
-        return _has(self.net, "outside")
+        return has(self.net, "outside")
 
     @property
     def reference(self) -> Along | None:
@@ -98,14 +112,14 @@ class Score(AbstractDrift[Reverse]):
     @property
     def has_reference(self) -> bool:
         """Whether it is counted from something that is not learned: D, or what its network brings."""
-        return self.around is not None or _has(self.net, "remainder")
+        return self.around is not None or has(self.net, "remainder")
 
     def free(self) -> Score:
         """The score without D: the remainder's part, without the network's own reference too."""
         if self.around is None:
             return self
         net: Any = self.net
-        return Score(net.remainder if _has(net, "remainder") else net, self.g, None, self.name, self.steps)
+        return Score(net.remainder if has(net, "remainder") else net, self.g, None, self.name, self.trained)
 
     def outside(self, t: RealScalarLike, x: State, args: Args) -> State | None:
         """How far out of what it knows each component of x is, 0 to 1, where the network can say."""
@@ -144,13 +158,13 @@ class Score(AbstractDrift[Reverse]):
         linear = stated(self.net, t, args)
         return None if linear is None else 0.5 * self.g.number(t, args) ** 2 * linear
 
+    @property
+    def states_linear(self) -> bool:
+        """Whether D does; or the network, by a method `linear`."""
+        return has(self.net, "linear") if self.around is None else self.around.states_linear
+
     def __repr__(self) -> str:
         return f"½g²·{self.name}(t, x)"
-
-
-def _has(net: Any, method: str) -> bool:
-    # A method of its class: a layer of the network's that bears the name states nothing.
-    return callable(getattr(type(net), method, None))
 
 
 def scores(equation: AbstractDrift | SDE) -> list[tuple[Any, Score]]:

@@ -68,7 +68,7 @@ def langevin(
     # In its own time the iteration is Euler's method on dx = s dτ + √2 dW.
     climb = Drift(_Frozen(s, now)) + Diffusion(_Kick(s.g, now))
     tau = step * np.arange(steps + 1)
-    ends, most, _ = solved(climb, x, tau, key, args, saveat=dfx.SaveAt(t1=True))
+    ends, most, _ = solved(climb, x, tau, key, args, dfx.Euler(), saveat=dfx.SaveAt(t1=True))
     ends = jtu.tree_map(lambda leaf: leaf[:, -1], ends)
     warn_of_explosions(most, ends, "sample", like=x)
     return ends

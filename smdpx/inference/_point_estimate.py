@@ -36,7 +36,7 @@ def point_estimate(
         xT: end states, arrays of shape (cases, ...).
         ts: decreasing times, from T down.
         args: handed to every callable untouched.
-        solver: a diffrax ODE solver. Default: `diffrax.Euler()`.
+        solver: a diffrax ODE solver. Default: as `solve`, `diffrax.Heun()` where drifts have rates.
         stepsize_controller: see `solve`.
 
     Returns:

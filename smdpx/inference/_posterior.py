@@ -57,7 +57,7 @@ def posterior(
         n: samples a case, at least 1.
         key: a JAX key.
         args: handed to every callable untouched.
-        solver: a diffrax SDE solver. Default: `diffrax.Euler()`.
+        solver: a diffrax SDE solver. Default: as `solve`, `diffrax.Heun()` where drifts have rates.
         stepsize_controller: see `solve`.
         saveat: `diffrax.SaveAt(t1=True)` (default) for end points, `diffrax.SaveAt(t0=True, steps=True)` for whole
             trajectories.

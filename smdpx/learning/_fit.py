@@ -19,7 +19,7 @@ import optax
 from .._types import Key
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._fixed import weights
-from ..equation._score import Score, scores
+from ..equation._score import Score, Trained, scores
 from ..solving import _validate as validate
 from ._checkpoint import Checkpoint
 from ._fingerprint import fingerprint_of
@@ -104,7 +104,7 @@ def fit(
     _check(equation, paths, loss, curriculum, average, sharding)
     training = Training(equation, loss, optimizer, average, sharding)
     strides = sorted({stage.stride for stage in curriculum})
-    job = Job(training, curriculum, paths.source(strides), key, _trained_steps(paths, strides))
+    job = Job(training, curriculum, paths.source(strides), key, _how(equation, paths, loss, curriculum))
     if not validate.is_concrete(equation, paths, key, curriculum):
         if callback is not None or checkpoint is not None:
             raise ValueError("Under a JAX transformation `fit` is one program: no `callback`, no `checkpoint`.")
@@ -165,6 +165,16 @@ def _warn_of_another_reference(equation: AbstractDrift | SDE, score: Score) -> N
             "`P = A + D`, and `Score(net, g, around=D)` with the same D.",
             stacklevel=4,
         )
+
+
+def _how(equation: Any, paths: AbstractPaths, loss: AbstractLoss, curriculum: tuple[Stage, ...]) -> Trained:
+    """What the score is to remember of its training."""
+    solver = loss.unrolls_by(equation)
+    return Trained(
+        _trained_steps(paths, sorted({stage.stride for stage in curriculum})),
+        None if solver is None else type(solver),
+        tuple((stage.window, stage.stride, stage.updates) for stage in curriculum),
+    )
 
 
 def _trained_steps(paths: AbstractPaths, strides: Sequence[int]) -> tuple[float, float]:

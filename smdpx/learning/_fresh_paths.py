@@ -16,6 +16,7 @@ from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import check_conditions, map_rows
 from ..solving import _validate as validate
+from ..solving._default_solver import default_solver
 from ..solving._march import Table
 from ..solving._solve import unroll
 from ._sharding import share_out
@@ -41,7 +42,7 @@ class FreshPaths(AbstractPaths):
         jitter: whether the inner times are random.
         windows: windows cut from each trajectory; the batch is a multiple of it. More are cheaper, and depend
             on each other.
-        solver: a diffrax solver at fixed steps. Default: `diffrax.Euler()`.
+        solver: a diffrax solver at fixed steps. Default: as `solve`, `diffrax.Heun()` where drifts have rates.
 
     Raises:
         TypeError: process is not a forward equation.
@@ -61,7 +62,7 @@ class FreshPaths(AbstractPaths):
     args: Args = None
     jitter: bool = eqx.field(static=True, default=True, kw_only=True)
     windows: int = eqx.field(static=True, default=1, kw_only=True)
-    solver: dfx.AbstractSolver = eqx.field(default=dfx.Euler(), kw_only=True)
+    solver: dfx.AbstractSolver | None = eqx.field(default=None, kw_only=True)
 
     def __check_init__(self) -> None:
         if getattr(self.process, "direction", None) is not Forward:
@@ -75,7 +76,7 @@ class FreshPaths(AbstractPaths):
         """Raise where the process cannot be simulated, or an equation or a stage asks for what it does not have."""
         validate.check_finite_states(self.x0, "FreshPaths(x0=...)")
         validate.check_drifts(self.process, self.x0, self.args)
-        validate.check_solver(self.process, self.solver, None)
+        validate.check_solver(self.process, self._solver(), None)
         if self.jitter:
             validate.check_free_steps(self.process)
             validate.check_free_steps(equation)
@@ -130,9 +131,12 @@ class FreshPaths(AbstractPaths):
         times = self._times(count, key_times)
         noise = key_noise if isinstance(self.process, SDE) else None
         table = Table(times[:, :-1].T, jnp.diff(times, axis=1).T)
-        x = unroll(self.process, x0, table, noise, args, self.solver, None)
+        x = unroll(self.process, x0, table, noise, args, self._solver(), None)
         together = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
         return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), together), times, args
+
+    def _solver(self) -> dfx.AbstractSolver:
+        return default_solver(self.process) if self.solver is None else self.solver
 
     def bounds(self) -> tuple[Float[Any, " times"], Float[Any, " times"]]:
         """The earliest and the latest that each of a trajectory's times can be."""

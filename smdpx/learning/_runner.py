@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from .._types import Key
+from ..equation._score import Trained
 from ..solving._numbers import as_arrays
 from ._checkpoint import Checkpoint
 from ._progress import Progress, showing, telling_from_inside
@@ -47,14 +48,14 @@ class Job(eqx.Module):
         curriculum: the stages.
         source: what windows are drawn from.
         key: a JAX key; each stage has its own.
-        steps: the shortest and the longest step that is unrolled.
+        how: what a score is to remember of it.
     """
 
     training: Training
     curriculum: tuple[Stage, ...]
     source: Any
     key: Key
-    steps: tuple[float, float] = eqx.field(static=True)
+    how: Trained = eqx.field(static=True)
 
     @property
     def total(self) -> int:
@@ -88,7 +89,7 @@ def run_traced(job: Job) -> Any:
     average = eqx.error_if(
         average, ~finite, "`fit`: a loss is not finite; call it outside of jit and vmap to see where."
     )
-    return training.trained(average, job.steps)
+    return training.trained(average, job.how)
 
 
 # Into how many pieces a traced stage is cut, to say after each how far it is.
@@ -112,7 +113,7 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
             for stop, reports in _stops(since, stage.updates, job.total):
                 state = _piece(job, stage, state, stop, key)
                 if not bool(state.finite):
-                    trained = training.trained(state.average, job.steps)
+                    trained = training.trained(state.average, job.how)
                     raise FitDiverged(done + int(state.update), stage.window, float(state.last), trained)
                 summed += float(state.loss)  # waits for the device: the one sync of a piece
                 mean = summed / max(stop - since, 1)
@@ -122,12 +123,12 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
                     continue
                 checkpoint.save(index, state)
                 report = Progress(
-                    done + stop, job.total, stage.window, mean, rate, training.trained(state.average, job.steps)
+                    done + stop, job.total, stage.window, mean, rate, training.trained(state.average, job.how)
                 )
                 show.report(report, None if callback is None else callback(report))
                 summed, since, started = 0.0, stop, time.perf_counter()
             params, average, done = state.params, state.average, done + stage.updates
-    return training.trained(average, job.steps)
+    return training.trained(average, job.how)
 
 
 def _piece(job: Job, stage: Stage, start: TrainingState, stop: int, key: Key) -> TrainingState:

@@ -34,7 +34,7 @@ def simulate(
         ts: increasing times; the steps.
         key: a JAX key, where there is noise.
         args: handed to every callable; a leaf wrapped in `PerSample` has a row for each sample.
-        solver: a diffrax solver. Default: `diffrax.Euler()`.
+        solver: a diffrax solver. Default: as `solve`, `diffrax.Heun()` where drifts have rates.
 
     Returns:
         `Trajectories`: states `x` of shape (samples, times, ...), their times `ts`, and `args`.

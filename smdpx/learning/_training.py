@@ -20,7 +20,7 @@ from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import rows, with_conditions
 from ..equation._drift import ReverseDrift
 from ..equation._fixed import weights
-from ..equation._score import Score, scores
+from ..equation._score import Score, Trained, scores
 from ..solving import _validate as validate
 from ._sharding import mean_over_devices
 from .losses._abstract import AbstractLoss
@@ -107,10 +107,10 @@ class Training(eqx.Module):
         spec = eqx.tree_at(network, nothing, weights(network(self.equation)))
         return eqx.partition(self.equation, spec)
 
-    def trained(self, params: Any, steps: tuple[float, float]) -> Any:
-        """The trained drift with these parameters; a score remembers the steps."""
+    def trained(self, params: Any, how: Trained) -> Any:
+        """The trained drift with these parameters; a score remembers what it was trained with."""
         drift = trainable(eqx.combine(params, self.split()[1]))
-        return dataclasses.replace(drift, steps=steps) if isinstance(drift, Score) else drift
+        return dataclasses.replace(drift, trained=how) if isinstance(drift, Score) else drift
 
     def begin(self, stage: Stage, params: Any, average: Any) -> TrainingState:
         """The state at the start of a stage: the weights go on, the optimiser and the average start anew."""

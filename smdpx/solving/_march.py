@@ -3,8 +3,9 @@
     x_{i+1} = solver.step(terms_i, 0, dt_i, x_i),    i = 0, 1, ...
 
 Each step has its own clock from 0 to its own dt, and the physical time at which it begins is taken from the table of
-times, not summed up. The noise of step i comes from `fold_in(key, i)`. Everything at fixed steps runs here: windows,
-`solve`, `simulate`, inference. Adaptive steps, dense output, events and adjoints of the user's are `diffeqsolve`.
+times, not summed up. Explicit Runge-Kutta steps are written out (`_stages`). The noise of step i comes from
+`fold_in(key, i)`. Everything at fixed steps runs here: windows, `solve`, `simulate`, inference. Adaptive steps, dense
+output, events and adjoints of the user's are `diffeqsolve`.
 """
 
 from typing import Any
@@ -20,6 +21,7 @@ from jaxtyping import Array, Bool, Float
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift
 from ._solvers import levy_area
+from ._stages import explicit_step, has_stages
 from ._terms import Clock, GridNoise, lower, outside, sign_of
 
 __all__ = ["Table", "march"]
@@ -65,7 +67,7 @@ def march(
     Returns:
         States; and of each sample whether it ever was where a score said that it does not know, None if nobody looked.
     """
-    shape = jax.eval_shape(lambda x: x, x)
+    shape, stages = jax.eval_shape(lambda x: x, x), has_stages(solver)
 
     def begin(i: Any, t: Array, dt: Array) -> tuple[Any, Array]:
         own = dt.ndim == 1
@@ -80,13 +82,17 @@ def march(
         x, state, left = carry
         terms, end = begin(*inputs)
         left = left | outside(equation, inputs[1], x, args) if watch else left
-        y, _, _, state, _ = solver.step(terms, jnp.zeros_like(end), end, x, args, state, made_jump=False)
+        if stages:
+            y = explicit_step(solver, terms, jnp.zeros_like(end), end, x, args)
+        else:
+            y, _, _, state, _ = solver.step(terms, jnp.zeros_like(end), end, x, args, state, made_jump=False)
         return (y, state, left), (y if every else None)
 
     rows = (jnp.arange(table.t.shape[0]), table.t, table.dt)
     terms, end = begin(*jtu.tree_map(lambda leaf: leaf[0], rows))
     nowhere = jnp.zeros(jtu.tree_leaves(x)[0].shape[:1], bool) if watch else None
-    carry = (x, solver.init(terms, jnp.zeros_like(end), end, x, args), nowhere)
+    state = None if stages else solver.init(terms, jnp.zeros_like(end), end, x, args)
+    carry = (x, state, nowhere)
     if rows[0].size == 1:  # no loop for one step: it compiles faster, and runs as fast
         (last, _, left), _ = step(carry, jtu.tree_map(lambda leaf: leaf[0], rows))
         return (jtu.tree_map(lambda leaf: leaf[None], last) if every else last), left

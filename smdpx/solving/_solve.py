@@ -20,6 +20,7 @@ from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import rows, with_conditions
 from . import _validate as validate
+from ._default_solver import default_solver
 from ._finite import largest, warn_of_explosions
 from ._march import Table, march
 from ._numbers import as_arrays, in_one_precision
@@ -60,8 +61,9 @@ def solve(
         ts: strictly monotone physical times, at least two. With fixed steps they are the steps.
         key: a JAX key; needed by an `SDE`, refused by an ODE.
         args: handed to every callable; Python floats become arrays, so that no value of theirs compiles anew.
-        solver: any diffrax solver for the kind of equation. Default: `diffrax.Euler()`, the scheme that
-            `fit` unrolls by default.
+        solver: any diffrax solver for the kind of equation. Default: `diffrax.Heun()`, of second order;
+            `ExponentialEuler()` where physics and score state a stiff linear part, and `diffrax.Euler()` where a drift
+            is a simulator's step. `simulate`, `fit` and inference choose alike.
         stepsize_controller: a diffrax controller such as `diffrax.PIDController(rtol=1e-5, atol=1e-7)`.
             Default: one step per interval of `ts`.
         saveat: a `diffrax.SaveAt` without times, `SaveAt(t1=True)` for the end alone.
@@ -115,9 +117,9 @@ def solved(
         The states; the `largest` numbers in them; and of each sample whether it ever was outside of what a score knows.
         None where these are unknown.
     """
-    solver = dfx.Euler() if solver is None else solver
     if not isinstance(equation, AbstractDrift | SDE):
         raise TypeError(f"`solve` needs an equation such as `-P + s`; got {type(equation).__name__}.")
+    solver = default_solver(equation) if solver is None else solver
     ts = validate.check_times(ts, equation)
     x0 = validate.check_states(x0, "x0")
     validate.check_finite_states(x0, "x0")
@@ -134,6 +136,7 @@ def solved(
     validate.check_stepping(solver, stepsize_controller, saveat)
     if stepsize_controller is None:
         validate.warn_of_untrained_steps(equation, ts)
+    validate.warn_of_another_solver(equation, solver)
     tau, steps = abs(ts - ts[0]), abs(ts[1:] - ts[:-1])
     validate.check_resolution(ts, x0)
     times = tuple(jnp.asarray(table, validate.widest(x0)) for table in (ts, tau, steps))

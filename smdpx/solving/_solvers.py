@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import diffrax as dfx
 
-__all__ = ["Abilities", "abilities", "levy_area"]
+__all__ = ["Abilities", "abilities", "is_eulers", "levy_area"]
 
 
 class Abilities(NamedTuple):
@@ -27,6 +27,7 @@ class Abilities(NamedTuple):
         two_drifts: whether it wants an explicit and an implicit drift.
         adapts: whether it estimates the error of a step.
         whole_steps: whether it asks for the noise of whole steps only, so that fresh normals a step are a path.
+        euler: whether it moves along the rate at a step's start, as Euler's method does, with that method's error.
     """
 
     noise: bool
@@ -38,25 +39,36 @@ class Abilities(NamedTuple):
     two_drifts: bool = False
     adapts: bool = False
     whole_steps: bool = True
+    euler: bool = False
 
 
 _SDE_ONLY = {"noise": True, "needs_noise": True, "own_clock": True}
 
 # The first row whose class a solver belongs to; more special ones stand first.
 _TABLE: tuple[tuple[Any, dict[str, bool]], ...] = (
+    (dfx.SEA, _SDE_ONLY | {"euler": True}),
     (dfx.AbstractSRK, _SDE_ONLY),
-    (dfx.EulerHeun, _SDE_ONLY | {"one_increment": True}),
-    ((dfx.ItoMilstein, dfx.StratonovichMilstein), _SDE_ONLY | {"one_increment": True, "dense": True}),
+    (dfx.EulerHeun, _SDE_ONLY | {"one_increment": True, "euler": True}),
+    ((dfx.ItoMilstein, dfx.StratonovichMilstein), _SDE_ONLY | {"one_increment": True, "dense": True, "euler": True}),
     ((dfx.KenCarp3, dfx.KenCarp4, dfx.KenCarp5, dfx.Sil3), {"dense": True, "implicit": True, "two_drifts": True}),
     (dfx.AbstractImplicitSolver, {"dense": True, "implicit": True}),
-    (dfx.Euler, {"one_increment": True}),
+    (dfx.Euler, {"one_increment": True, "euler": True}),
     (dfx.AbstractSolver, {}),
 )
 
 
+def is_eulers(kind: type) -> bool:
+    """Whether solvers of a class have Euler's error."""
+    return _row(kind).get("euler", False)
+
+
+def _row(kind: type) -> dict[str, bool]:
+    return next(row for kinds, row in _TABLE if issubclass(kind, kinds))
+
+
 def abilities(solver: dfx.AbstractSolver) -> Abilities:
     """The row of a solver."""
-    row = next(row for kind, row in _TABLE if isinstance(solver, kind))
+    row = _row(type(solver))
     noise = isinstance(solver, dfx.AbstractItoSolver | dfx.AbstractStratonovichSolver)
     tableau = getattr(solver, "tableau", None)
     adapts = isinstance(solver, dfx.AbstractAdaptiveSolver) or getattr(tableau, "b_error", None) is not None

@@ -129,7 +129,7 @@ def test_the_trained_score_keeps_its_reference():
     score = sx.Score(sx.nn.MLP(shape=(2,), widths=(8,), key=jax.random.key(1)), g, around=D)
     trained = sx.fit(-P + 2 * score, paths, key=jax.random.key(2), curriculum=[sx.Stage(updates=3)])
     assert trained.around is not None
-    assert trained.steps is not None
+    assert trained.trained is not None
 
 
 @pytest.mark.usefixtures("as_users_run")

@@ -1,12 +1,10 @@
-"""Training, continued: complex weights, the range of trained steps, known data under jit, several devices."""
+"""Training, continued: complex weights, known data under jit, several devices."""
 
 import json
 import os
 import pathlib
 import subprocess
 import sys
-import warnings
-from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
@@ -17,7 +15,6 @@ import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 import smdpx as sx
-from smdpx.learning._fit import _trained_steps
 from tests._problems import Slope, Stationary, as_users_run as as_users_run
 
 KEY = jax.random.key(0)
@@ -49,77 +46,6 @@ def test_complex_weights_descend_in_both_parts():
     s = sx.fit(-P + 2 * s, sx.Trajectories(paths, TS), key=KEY, curriculum=stages, average=0.98)
     assert s.net.w.dtype == jnp.complex64
     assert complex(s.net.w) == pytest.approx(-1 / process.var, abs=0.2)
-
-
-# The range of trained steps
-
-
-def grid(count, ts: Any = TS):
-    return sx.Trajectories(jnp.ones((4, count)), ts)
-
-
-def fresh(jitter, ts: Any = TS):
-    return sx.FreshPaths(P + g, jnp.ones(4), ts, jitter=jitter)
-
-
-@pytest.mark.parametrize(
-    ("paths", "strides", "steps"),
-    [
-        (grid(21), [1], (0.05, 0.05)),
-        (grid(4, [0.0, 0.1, 0.4, 1.0]), [1], (0.1, 0.6)),
-        (grid(21), [3, 1], (0.05, 0.15)),
-        (grid(3, np.array([[0.0, 0.1, 0.4], [0.0, 0.2, 0.4], [0.0, 0.5, 1.0], [0.0, 0.1, 0.2]])), [1], (0.1, 0.5)),
-        (fresh(jitter=False), [1], (0.05, 0.05)),
-        (fresh(jitter=True), [1], (0.0, 0.1)),
-        (fresh(jitter=True), [3], (0.1, 0.2)),
-        (fresh(jitter=True, ts=[0.0, 1.0]), [1], (1.0, 1.0)),
-    ],
-    ids=["grid", "uneven", "strides", "own times", "fresh", "jitter", "jittered stride", "nothing to jitter"],
-)
-def test_the_steps_that_a_training_unrolls(paths, strides, steps):
-    assert _trained_steps(paths, strides) == pytest.approx(steps)
-
-
-def test_a_score_that_was_fitted_knows_its_steps():
-    s = sx.fit(
-        -P + 2 * sx.Score(Slope(-4.0), g), sx.Trajectories(jnp.ones((4, 3)), [0.0, 0.1, 0.4]), key=KEY, curriculum=ONCE
-    )
-    assert s.steps == pytest.approx((0.1, 0.3))
-    with pytest.warns(UserWarning, match="was trained on steps of 0.1 to 0.3, and `ts` has steps of 0.4 to 0.4"):
-        sx.solve(-P + s, X, [0.4, 0.0])
-
-
-X = jnp.ones(3)
-S = sx.Score(Slope(-4.0), g, steps=(0.05, 0.1))
-
-
-@pytest.mark.parametrize(
-    ("ts", "got"),
-    [([0.4, 0.2, 0.0], "0.2 to 0.2"), ([0.04, 0.02, 0.0], "0.02 to 0.02"), ([0.4, 0.35, 0.3, 0.0], "0.05 to 0.3")],
-    ids=["longer", "shorter", "one of several"],
-)
-def test_fixed_steps_outside_the_range_are_a_warning_that_names_both(ts, got):
-    message = rf"`½g²·s\(t, x\)` was trained on steps of 0.05 to 0.1, and `ts` has steps of {got}:.*jitter=True"
-    with pytest.warns(UserWarning, match=message):
-        jax.eval_shape(lambda x: sx.solve(-P + S, x, ts), X)
-    with pytest.warns(UserWarning, match=message):
-        jax.eval_shape(lambda x: sx.posterior(-P + 2 * S + g, x, ts, 1, key=KEY), X)
-
-
-def warned(ts, **how):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        jax.eval_shape(lambda x: sx.solve(-P + S, x, ts, **how), X)
-    return [str(warning.message) for warning in caught]
-
-
-def test_inside_the_range_and_at_its_ends_there_is_no_warning():
-    assert len(warned([0.4, 0.0])) == 1
-    assert warned([0.4, 0.3, 0.23, 0.18]) == []
-
-
-def test_steps_that_adapt_are_not_compared():
-    assert warned([1.0, 0.0], solver=dfx.Tsit5(), stepsize_controller=dfx.PIDController(rtol=1e-3, atol=1e-3)) == []
 
 
 # Under a transformation

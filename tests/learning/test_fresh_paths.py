@@ -89,7 +89,7 @@ def test_each_step_takes_its_own_dt_and_starts_where_it_should(jitter):
 
 def test_callables_see_each_trajectorys_own_time_and_args():
     drift = sx.Drift(lambda t, x, args: args * jnp.stack([2 * t, jnp.ones_like(t)]))
-    x, times = simulate(sx.FreshPaths(drift, jnp.zeros((1, 2)), TS, jnp.array(3.0)), 16)
+    x, times = simulate(sx.FreshPaths(drift, jnp.zeros((1, 2)), TS, jnp.array(3.0), solver=dfx.Euler()), 16)
     t, dt = times[:, :-1], jnp.diff(times, axis=1)
     np.testing.assert_allclose(x[:, 1:, 0], jnp.cumsum(6 * t * dt, axis=1), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(x[:, :, 1], 3 * times, rtol=1e-5, atol=1e-6)

@@ -127,7 +127,7 @@ def test_real_and_imaginary_parts_solve_the_complex_equation():
         dz = jnp.complex64(rate) * jax.lax.complex(x[0], x[1])
         return jnp.stack([dz.real, dz.imag])
 
-    x = np.asarray(sx.solve(sx.Drift(split), jnp.stack([z0.real, z0.imag], axis=1), TS))
+    x = np.asarray(sx.solve(sx.Drift(split), jnp.stack([z0.real, z0.imag], axis=1), TS, solver=dfx.Euler()))
     np.testing.assert_allclose(x[:, -1, 0] + 1j * x[:, -1, 1], np.asarray(z0) * (1 + 0.1 * rate) ** 10, rtol=1e-5)
 
 
@@ -192,5 +192,6 @@ def test_integers_and_flags_in_args_stay_pythons():
     def f(t, x, args):
         return -(x ** args["power"]) if args["damped"] else x
 
-    x = sx.solve(sx.Drift(f), jnp.ones(2), [0.0, 0.5], args={"power": 2, "damped": True})
+    args = {"power": 2, "damped": True}
+    x = sx.solve(sx.Drift(f), jnp.ones(2), [0.0, 0.5], args=args, solver=dfx.Euler())
     np.testing.assert_allclose(x[:, 1], 0.5)

@@ -106,7 +106,7 @@ def _figures(equation: Any, x0: jax.Array, xT: jax.Array, ts: np.ndarray, solver
         return None
     with warnings.catch_warnings():
         # Other steps than those that were trained are the point here.
-        warnings.filterwarnings("ignore", message=".*was trained on steps of")
+        warnings.filterwarnings("ignore", message=".*was trained (on steps|through)")
         x = sx.solve(
             equation, xT, ts[::-1], solver=solver, stepsize_controller=controller,
             key=jr.key(10) if noisy else None, saveat=None if controller is not None else dfx.SaveAt(t1=True),

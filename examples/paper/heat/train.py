@@ -47,10 +47,13 @@ def train(
     if starts is None and finished.exists():  # trained by an earlier part
         with finished.open("rb") as file:
             seconds = float(eqx.tree_deserialise_leaves(file, jnp.zeros(())))
-            like = stack([dataclasses.replace(sx.Score(preset.network(key), g), steps=(0.0, 0.0)) for key in keys])
-            steps = tuple(float(step) for step in eqx.tree_deserialise_leaves(file, jnp.zeros(2)))
+            like = stack([sx.Score(preset.network(key), g) for key in keys])
+            shortest, longest = eqx.tree_deserialise_leaves(file, jnp.zeros(2)).tolist()
             trained = eqx.tree_deserialise_leaves(file, like)
-        return [dataclasses.replace(s, steps=steps) for s in unstack(trained, preset.seeds)], seconds
+        how = sx.Trained(
+            (shortest, longest), type(scheme.solver), tuple((s.window, s.stride, s.updates) for s in curriculum)
+        )
+        return [dataclasses.replace(s, trained=how) for s in unstack(trained, preset.seeds)], seconds
     began = time.perf_counter()
     if preset.resumable:
         mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(AxisType.Auto,))
@@ -70,9 +73,10 @@ def train(
     seconds = (time.perf_counter() - began) / preset.seeds
     if starts is None:
         checkpoints.mkdir(parents=True, exist_ok=True)
+        assert scores[0].trained is not None
         with finished.open("wb") as file:
             eqx.tree_serialise_leaves(file, jnp.asarray(seconds))
-            eqx.tree_serialise_leaves(file, jnp.asarray(scores[0].steps))
+            eqx.tree_serialise_leaves(file, jnp.asarray(scores[0].trained.steps))
             eqx.tree_serialise_leaves(file, stack(scores))
     return scores, seconds
 

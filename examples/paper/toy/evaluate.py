@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 
 import smdpx as sx
 
+EULER = dfx.Euler()  # the paper's scheme: data, windows and inference alike
 ENDS = jnp.linspace(-0.1, 0.1, 1000)
 FEW = jnp.linspace(-0.1, 0.1, 21)
 LATE = np.linspace(1.0, 10.0, 19)  # times of the score's error
@@ -21,14 +23,14 @@ def evaluate(
     """Q of the inferences, the sampled probability of +1 at 21 end points, and the score's error."""
     key_sde, key_posterior, key_data = jr.split(key, 3)
     g, back, T = s.g, ts[::-1], float(ts[-1])
-    x0 = sx.posterior(-P + 2 * s + g, FEW, back, samples, key=key_posterior)
+    x0 = sx.posterior(-P + 2 * s + g, FEW, back, samples, key=key_posterior, solver=EULER)
     probability = jnp.mean(x0 > 0, axis=0)
     error = score_error(s, exact, LATE, key_data)
     q = sx.metrics.posterior_metric_q
     return {
-        "Q flow": q(sx.point_estimate(-P + s, ENDS, back)),
-        "Q noise-free": q(sx.point_estimate(-P + 2 * s, ENDS, back)),
-        "Q SDE": q(sx.posterior(-P + 2 * s + g, ENDS, back, 1, key=key_sde)[0]),
+        "Q flow": q(sx.point_estimate(-P + s, ENDS, back, solver=EULER)),
+        "Q noise-free": q(sx.point_estimate(-P + 2 * s, ENDS, back, solver=EULER)),
+        "Q SDE": q(sx.posterior(-P + 2 * s + g, ENDS, back, 1, key=key_sde, solver=EULER)[0]),
         "posterior error": float(jnp.max(jnp.abs(probability - exact_probability(exact, T)))),
         "score error": error.relative_l2,
         "slope": error.slope,

@@ -8,6 +8,7 @@ import jax.random as jr
 import numpy as np
 
 import smdpx as sx
+from toy.evaluate import EULER
 
 
 def draw_figures(
@@ -32,9 +33,9 @@ def draw_figures(
     figure, axes = plt.subplots(1, 3, figsize=(10.5, 2.9), sharey=True, layout="constrained")
     x0 = start.sample(60, key=jr.key(1))
     ends, back = jnp.linspace(-0.1, 0.1, 60), ts[::-1]
-    sx.plot.paths(axes[0], ts, sx.solve(P + g, x0, ts, key=jr.key(2)), colour_by=0)
-    sx.plot.paths(axes[1], back, sx.solve(-P + best, ends, back))
-    sx.plot.paths(axes[2], back, sx.solve(-P + 2 * best + g, ends, back, key=jr.key(3)))
+    sx.plot.paths(axes[0], ts, sx.solve(P + g, x0, ts, key=jr.key(2), solver=EULER), colour_by=0)
+    sx.plot.paths(axes[1], back, sx.solve(-P + best, ends, back, solver=EULER))
+    sx.plot.paths(axes[2], back, sx.solve(-P + 2 * best + g, ends, back, key=jr.key(3), solver=EULER))
     for ax, title in zip(axes, ("data", "probability flow", "reverse-time SDE"), strict=True):
         ax.set(title=title, ylim=(-1.25, 1.25))
     axes[1].set_ylabel("")

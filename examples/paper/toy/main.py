@@ -24,7 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # `toy` and `record`
 from record import versions, write
 
 import smdpx as sx
-from toy.evaluate import evaluate, exact_probability
+from toy.evaluate import EULER, evaluate, exact_probability
 from toy.figures import draw_figures
 from toy.ou import compare_with_closed_form
 from toy.presets import PRESETS, Method, Preset
@@ -35,8 +35,8 @@ START = sx.exact.GaussianMixture([-1.0, 1.0])
 P = sx.Drift(lambda t, x, args: -LAMBDA * jnp.sign(x) * x**2)
 g = sx.Diffusion(G)
 
-BACKWARD = (lambda s: -P + 2 * s, sx.WindowLoss())
-BOTH_WAYS = (lambda s: -P + s, sx.TwoWayLoss())
+BACKWARD = (lambda s: -P + 2 * s, sx.WindowLoss(solver=EULER))
+BOTH_WAYS = (lambda s: -P + s, sx.TwoWayLoss(sx.WindowLoss(solver=EULER)))
 METHODS: dict[str, list[tuple[Any, sx.AbstractLoss]]] = {
     "one-step": [BACKWARD],
     "multi-step": [BACKWARD],
@@ -51,7 +51,7 @@ def data(preset: Preset, fraction: float, ts: np.ndarray, keys: jax.Array) -> ja
     """Trajectories of a part of the data, each seed's own."""
     count = max(2, round(fraction * preset.trajectories))
     x0 = jnp.where(jnp.arange(count) % 2 == 0, -1.0, 1.0)
-    return jax.jit(jax.vmap(lambda key: sx.solve(P + g, x0, ts, key=jr.split(key, 4)[0])))(keys)
+    return jax.jit(jax.vmap(lambda key: sx.solve(P + g, x0, ts, key=jr.split(key, 4)[0], solver=EULER)))(keys)
 
 
 def train(

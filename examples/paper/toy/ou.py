@@ -14,13 +14,14 @@ import numpy as np
 from record import versions, write
 
 import smdpx as sx
-from toy.evaluate import score_error
+from toy.evaluate import EULER, score_error
 from toy.presets import WIDTHS
 
 RATE, G, T, EARLIEST = 0.5, 0.04, 10.0, 0.5
 OU = sx.exact.OUMixture(-RATE, G, sx.exact.GaussianMixture([-1.0, 1.0]))
 P, g = sx.Drift(OU.drift), sx.Diffusion(G)
-TRAININGS = {"one-step": (lambda s: -P + 2 * s, sx.WindowLoss()), "two-way": (lambda s: -P + s, sx.TwoWayLoss())}
+WINDOW = sx.WindowLoss(solver=EULER)
+TRAININGS = {"one-step": (lambda s: -P + 2 * s, WINDOW), "two-way": (lambda s: -P + s, sx.TwoWayLoss(WINDOW))}
 STAGES = {
     "smoke": [sx.Stage(updates=40, batch=64)],
     "cpu": [sx.Stage(updates=12_000, batch=4096, learning_rate=3e-3)],
@@ -33,7 +34,7 @@ def train(name: str, curriculum: list[sx.Stage], seed: int = 0, widths: tuple[in
     equation, loss = TRAININGS[name]
     key_data, key_net, key_fit = jr.split(jr.key(seed), 3)
     ts = T * np.linspace(0.0, 1.0, 501) ** 1.5
-    paths = sx.simulate(P + g, jnp.where(jnp.arange(2500) % 2 == 0, -1.0, 1.0), ts, key=key_data)
+    paths = sx.simulate(P + g, jnp.where(jnp.arange(2500) % 2 == 0, -1.0, 1.0), ts, key=key_data, solver=EULER)
     s = sx.Score(sx.nn.MLP(widths=widths, x_scale=0.1, out_scale=1 / G, key=key_net), g)
     return sx.fit(equation(s), paths, key=key_fit, loss=loss, curriculum=curriculum)
 

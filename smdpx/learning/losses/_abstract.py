@@ -3,6 +3,7 @@
 import abc
 from typing import ClassVar
 
+import diffrax as dfx
 import equinox as eqx
 from jaxtyping import Array, Float
 
@@ -26,6 +27,10 @@ class AbstractLoss(eqx.Module):
     def check(self, equation: AbstractDrift | SDE) -> None:
         """Raise where the loss has no meaning for this equation; `fit` asks before it compiles anything."""
         return
+
+    def unrolls_by(self, equation: AbstractDrift | SDE) -> dfx.AbstractSolver | None:
+        """The solver that unrolls this equation, whose error the score repairs; None where nothing is unrolled."""
+        return None
 
     @abc.abstractmethod
     def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 from ..._types import Args, Key
 from ...equation._algebra import SDE, AbstractDrift
 from ...equation._score import scores
+from ...solving._default_solver import default_solver
 from ...solving._solve import unroll
 from ...solving._terms import over_samples, per_sample, sign_of
 from ...solving._validate import check_solver, says_no_derivative, widest
@@ -39,7 +40,9 @@ class WindowLoss(AbstractLoss):
     Attributes:
         weights: the weight of the state j steps from where the unroll starts, `weights(j)` for j = 1, 2, ...;
             default: equal weights.
-        solver: the diffrax solver of the unroll, default Euler.
+        solver: the diffrax solver of the unroll. Default: as `solve`, `diffrax.Heun()` where drifts have rates, so that
+            the score is the process's own, and every solver of second order agrees; through `diffrax.Euler()` it
+            repairs Euler's error too, and belongs to that method.
         adjoint: a diffrax adjoint, such as `diffrax.RecursiveCheckpointAdjoint()`, which keeps few states and fits long
             windows of fields into memory. Default: a scan that keeps what its steps computed, or, for long windows of
             small states, runs them again, whichever is faster.
@@ -48,12 +51,16 @@ class WindowLoss(AbstractLoss):
     coefficient: ClassVar[int | None] = 2
 
     weights: Callable[[Any], Any] | None = None
-    solver: dfx.AbstractSolver = dfx.Euler()
+    solver: dfx.AbstractSolver | None = None
     adjoint: dfx.AbstractAdjoint | None = None
 
     def check(self, equation: AbstractDrift | SDE) -> None:
         """Raise where the solver cannot unroll this kind of equation."""
-        check_solver(equation, self.solver, None)
+        check_solver(equation, self.unrolls_by(equation), None)
+
+    def unrolls_by(self, equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
+        """The solver that was given, or the equation's default."""
+        return default_solver(equation) if self.solver is None else self.solver
 
     def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:
         """Mean weighted squared error of the unroll, in units of g²Δt."""
@@ -61,7 +68,7 @@ class WindowLoss(AbstractLoss):
         start, target = (first, lambda leaf: leaf[:, 1:]) if sign > 0 else (last, lambda leaf: leaf[:, -2::-1])
         table = windows.table(sign)
         try:
-            x = unroll(equation, start(windows.x), table, key, args, self.solver, self.adjoint)
+            x = unroll(equation, start(windows.x), table, key, args, self.unrolls_by(equation), self.adjoint)
         except (NotImplementedError, ValueError) as error:
             if not says_no_derivative(error):
                 raise
@@ -101,6 +108,10 @@ class TwoWayLoss(AbstractLoss):
     def check(self, equation: AbstractDrift | SDE) -> None:
         """As the window's."""
         self.window.check(equation)
+
+    def unrolls_by(self, equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
+        """The window's."""
+        return self.window.unrolls_by(equation)
 
     def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:
         """The mean of both ways' losses."""

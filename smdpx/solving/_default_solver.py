@@ -1,0 +1,28 @@
+"""Which solver an equation gets where the user names none: asked by data, losses, solves and inference alike.
+
+A score that is learned through Euler's method repairs Euler's error, and is wrong with every other solver; learned
+through a method of second order it is the process's own, to what that order leaves.
+"""
+
+import diffrax as dfx
+
+from ..equation._algebra import SDE, AbstractDrift
+from ..equation._drift import step_drifts
+from ._exponential import ExponentialEuler
+
+__all__ = ["default_solver"]
+
+
+def default_solver(equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
+    """`Euler` where a drift is a simulator's step, which has no rate between steps; else of second order, `Heun`.
+
+    `ExponentialEuler` where the physics states a stiff linear part, and so does every score, without which the linear
+    part of a reversed equation would be the physics' growth alone.
+    """
+    if step_drifts(equation):
+        return dfx.Euler()
+    drifts = [term.drift for term in equation.summands]
+    stiff = any(drift.states_linear for drift in drifts if not drift.is_score)
+    if stiff and all(drift.states_linear for drift in drifts if drift.is_score):
+        return ExponentialEuler()
+    return dfx.Heun()

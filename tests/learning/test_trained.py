@@ -1,0 +1,138 @@
+"""What a trained score remembers: steps, solver and curriculum, and where it does not fit any more."""
+
+import warnings
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import smdpx as sx
+from smdpx.learning._fit import _trained_steps
+from tests._problems import Slope, Stationary
+
+KEY, X = jax.random.key(0), jnp.ones(3)
+process = Stationary(var=0.25, g=0.5)
+P, g = process.P, process.g
+TS = np.linspace(0, 1, 21)
+ONCE = [sx.Stage(updates=1, batch=4)]
+
+
+def grid(count, ts: Any = TS):
+    return sx.Trajectories(jnp.ones((4, count)), ts)
+
+
+def fresh(jitter, ts: Any = TS):
+    return sx.FreshPaths(P + g, jnp.ones(4), ts, jitter=jitter)
+
+
+@pytest.mark.parametrize(
+    ("paths", "strides", "steps"),
+    [
+        (grid(21), [1], (0.05, 0.05)),
+        (grid(4, [0.0, 0.1, 0.4, 1.0]), [1], (0.1, 0.6)),
+        (grid(21), [3, 1], (0.05, 0.15)),
+        (grid(3, np.array([[0.0, 0.1, 0.4], [0.0, 0.2, 0.4], [0.0, 0.5, 1.0], [0.0, 0.1, 0.2]])), [1], (0.1, 0.5)),
+        (fresh(jitter=False), [1], (0.05, 0.05)),
+        (fresh(jitter=True), [1], (0.0, 0.1)),
+        (fresh(jitter=True), [3], (0.1, 0.2)),
+        (fresh(jitter=True, ts=[0.0, 1.0]), [1], (1.0, 1.0)),
+    ],
+    ids=["grid", "uneven", "strides", "own times", "fresh", "jitter", "jittered stride", "nothing to jitter"],
+)
+def test_the_steps_that_a_training_unrolls(paths, strides, steps):
+    assert _trained_steps(paths, strides) == pytest.approx(steps)
+
+
+def trained(**how: Any) -> sx.Trained:
+    return sx.fit(-P + 2 * process.s(), grid(3, [0.0, 0.1, 0.4]), key=KEY, **how).trained
+
+
+def test_a_score_remembers_its_steps_its_solver_and_its_curriculum():
+    how = trained(curriculum=[sx.Stage(2, 2, batch=4), sx.Stage(3, 1, batch=4)])
+    assert how.steps == pytest.approx((0.1, 0.3))
+    assert how.solver is dfx.Heun
+    assert how.curriculum == ((2, 1, 2), (3, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "solver"),
+    [
+        (sx.WindowLoss(solver=dfx.Euler()), dfx.Euler),
+        (sx.TwoWayLoss(sx.WindowLoss(solver=dfx.Ralston())), dfx.Ralston),
+        (sx.ImplicitScoreMatching(), None),
+    ],
+    ids=["window", "both ways", "no unroll"],
+)
+@pytest.mark.filterwarnings("ignore:`TwoWayLoss` is minimised")
+def test_it_remembers_the_solver_of_the_loss(loss, solver):
+    assert trained(loss=loss, curriculum=ONCE).solver is solver
+
+
+# Solvers
+
+
+def score(solver):
+    return sx.Score(Slope(-4.0), g, trained=sx.Trained((0.05, 0.1), solver))
+
+
+def warned(s, ts=(0.2, 0.1, 0.0), **how):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        jax.eval_shape(lambda x: sx.solve(-P + s, x, ts, **how), X)
+    return [str(warning.message) for warning in caught]
+
+
+def test_a_score_of_eulers_method_warns_of_a_better_solver():
+    message = r"`½g²·s\(t, x\)` was trained through `Euler`: it has learned to repair .*`Heun` does not make"
+    with pytest.warns(UserWarning, match=message):
+        jax.eval_shape(lambda x: sx.solve(-P + score(dfx.Euler), x, [0.1, 0.0]), X)
+    with pytest.warns(UserWarning, match=r"`ShARK` does not make. Solve it by `diffrax.Euler\(\)`"):
+        sx.posterior(-P + 2 * score(dfx.Euler) + g, X, [0.1, 0.0], 1, key=KEY, solver=dfx.ShARK())
+
+
+def test_a_score_of_the_process_warns_of_eulers_method():
+    with pytest.warns(UserWarning, match="trained through `Heun`: it is the process's own, and `Euler` adds the error"):
+        jax.eval_shape(lambda x: sx.solve(-P + score(dfx.Heun), x, [0.1, 0.0], solver=dfx.Euler()), X)
+
+
+@pytest.mark.parametrize(
+    ("made", "used"),
+    [(dfx.Heun, dfx.Tsit5()), (sx.ExponentialEuler, dfx.Heun()), (dfx.Euler, dfx.Euler()), (None, dfx.Euler())],
+    ids=["second order", "exponential", "Euler", "no unroll"],
+)
+def test_solvers_that_fit_a_score_do_not_warn(made, used):
+    assert warned(score(made), solver=used) == []
+
+
+# Steps
+
+
+@pytest.mark.parametrize(
+    ("ts", "got"),
+    [([0.4, 0.2, 0.0], "0.2 to 0.2"), ([0.04, 0.02, 0.0], "0.02 to 0.02"), ([0.4, 0.35, 0.3, 0.0], "0.05 to 0.3")],
+    ids=["longer", "shorter", "one of several"],
+)
+def test_eulers_method_with_other_steps_is_a_warning_that_names_both(ts, got):
+    message = rf"`½g²·s\(t, x\)` was trained on steps of 0.05 to 0.1, and `ts` has steps of {got}:.*jitter=True"
+    s, euler = score(dfx.Euler), dfx.Euler()
+    with pytest.warns(UserWarning, match=message):
+        jax.eval_shape(lambda x: sx.solve(-P + s, x, ts, solver=euler), X)
+    with pytest.warns(UserWarning, match=message):
+        jax.eval_shape(lambda x: sx.posterior(-P + 2 * s + g, x, ts, 1, key=KEY, solver=euler), X)
+
+
+def test_inside_the_range_and_at_its_ends_there_is_no_warning():
+    assert len(warned(score(dfx.Euler), [0.4, 0.0], solver=dfx.Euler())) == 1
+    assert warned(score(dfx.Euler), [0.4, 0.3, 0.23, 0.18], solver=dfx.Euler()) == []
+
+
+def test_a_score_of_the_process_takes_any_steps():
+    assert warned(score(dfx.Heun), [0.4, 0.02, 0.0]) == []
+
+
+def test_steps_that_adapt_are_not_compared():
+    how = {"solver": dfx.Tsit5(), "stepsize_controller": dfx.PIDController(rtol=1e-3, atol=1e-3)}
+    assert warned(score(dfx.Heun), [1.0, 0.0], **how) == []
