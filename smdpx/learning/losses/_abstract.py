@@ -1,7 +1,8 @@
 """What a loss is."""
 
 import abc
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -25,6 +26,10 @@ class AbstractLoss(eqx.Module):
 
     def check(self, equation: AbstractDrift | SDE) -> None:
         """Raise where the loss has no meaning for this equation; `fit` asks before it compiles anything."""
+        return
+
+    def check_data(self, equation: AbstractDrift | SDE, paths: Any, stages: Sequence[Any]) -> None:
+        """Raise where the trajectories, or the windows that a curriculum cuts from them, are no data for this loss."""
         return
 
     @abc.abstractmethod
