@@ -43,6 +43,7 @@ from .learning.losses._score_matching import (
     ImplicitScoreMatching as ImplicitScoreMatching,
     SlicedScoreMatching as SlicedScoreMatching,
 )
+from .learning.losses._transition_loss import TransitionLoss as TransitionLoss
 from .learning.losses._window_loss import TwoWayLoss as TwoWayLoss, WindowLoss as WindowLoss
 from .solving._check import StepReport as StepReport, check as check
 from .solving._exponential import ExponentialEuler as ExponentialEuler

@@ -60,8 +60,8 @@ def fit(
         paths: `Trajectories`, as from `simulate` or from data of your own, `sx.Trajectories(x, ts)`; or `FreshPaths`,
             which simulates new ones for every update. Each window takes its own steps, and its trajectory's `args`.
         key: a JAX key. The same key gives the same weights, bit for bit, on the same machine.
-        loss: `WindowLoss()` (default), `TwoWayLoss()`, `ImplicitScoreMatching()`, `SlicedScoreMatching()`,
-            or your own `AbstractLoss`.
+        loss: `WindowLoss()` (default), `TwoWayLoss()`, `TransitionLoss()`, `ImplicitScoreMatching()`,
+            `SlicedScoreMatching()`, or your own `AbstractLoss`.
         curriculum: stages, run in order; each compiles once.
         optimizer: a function from a learning-rate schedule to an optax optimiser: `optax.adam`.
         average: decay a of the exponential moving average of the weights that is returned, over
@@ -136,6 +136,7 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
     if not 0 <= average < 1:
         raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
     validate.check_drifts(equation, *paths.samples())
+    loss.check_data(equation, paths, curriculum)
     for coefficient, score in scores(equation):
         if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")

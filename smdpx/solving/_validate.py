@@ -61,7 +61,7 @@ def check_states(x: Any, name: str, what: str = "sample") -> Any:
             f"`{name}` is {wide.pop()}, and JAX computes in {narrow} here, so it was converted: write "
             f"`{name}.astype(np.{narrow})`, or switch double precision on before anything else: "
             '`jax.config.update("jax_enable_x64", True)`.',
-            stacklevel=_levels_to_user(),
+            stacklevel=levels_to_user(),
         )
     # Weakly typed arrays (`jnp.full(n, 0.5)`) would compile a second program.
     return jtu.tree_map(lambda leaf: jnp.asarray(leaf, dtypes.canonicalize_dtype(leaf.dtype)), x)
@@ -85,7 +85,7 @@ def check_precision(dtype: Any, name: str, narrowest: int = 4) -> None:
         )
 
 
-def _levels_to_user() -> int:
+def levels_to_user() -> int:
     """The `stacklevel` at which a warning of the caller shows the user's line."""
     frame, level, ours = sys._getframe(1), 1, {__name__.partition(".")[0], "equinox"}
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:

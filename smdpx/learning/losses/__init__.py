@@ -2,6 +2,7 @@
 
     window      L = mean_j w_j |x̂_j - x_j|² / (g²Δt),  x̂ the reverse unroll from the window's end    (eqs 3-5)
     two-way     L = window(-P + s) + window(P - s), the second unrolled forwards from the window's start
+    transition  L = mean |√Δt Nᵀ s(t₁, x₁) + ξ|²,  ξ the noise that took x₀ to x₁      (Vincent 2011, of one step)
     ISM         L = mean [ ∇·s + ½|s|² ]                                    (Hyvärinen 2005)
     SSM-VR      L = mean [ vᵀ(∇s)v + ½|s|² ],  v = ±1                       (Song et al. 2019)
 

@@ -1,7 +1,8 @@
 """What a loss is."""
 
 import abc
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import diffrax as dfx
 import equinox as eqx
@@ -31,6 +32,10 @@ class AbstractLoss(eqx.Module):
     def unrolls_by(self, equation: AbstractDrift | SDE) -> dfx.AbstractSolver | None:
         """The solver that unrolls this equation, whose error the score repairs; None where nothing is unrolled."""
         return None
+
+    def check_data(self, equation: AbstractDrift | SDE, paths: Any, stages: Sequence[Any]) -> None:
+        """Raise where the trajectories, or the windows that a curriculum cuts from them, are no data for this loss."""
+        return
 
     @abc.abstractmethod
     def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:
