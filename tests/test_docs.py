@@ -27,6 +27,7 @@ SMALL = [
     (r"jnp\.arange\(2000\) < 1000", "jnp.arange(64) < 32"),
     (r"np\.linspace\(0, 1, 501\)", "np.linspace(0, 1, 21)"),
     (r"\b[24]000, key", "50, key"),
+    (r"simulations=[\d_]+", "simulations=20_000"),
 ]
 
 

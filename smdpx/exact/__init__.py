@@ -9,6 +9,7 @@ equation.
 - `LinearGaussianField`: periodic fields whose drift is diagonal in Fourier space (the heat
 equation).
 - `GaussianMixture`: the starts and the posteriors of the first two.
+- `neighbours`: any process of a few components, by brute force; it says its own error.
 
 The forward process is always dx = f(t, x) dt + g dW, and a score is always ∇ₓ log p_t(x), without a
 factor of g² in it. Methods take one sample; batch them with `jax.vmap`.
@@ -17,4 +18,5 @@ factor of g² in it. Methods take one sample; batch them with `jax.vmap`.
 from ._fokker_planck import FokkerPlanck1D as FokkerPlanck1D
 from ._gaussian_field import LinearGaussianField as LinearGaussianField, power_law_field as power_law_field
 from ._mixture import GaussianMixture as GaussianMixture
+from ._neighbours import Neighbours as Neighbours, neighbours as neighbours
 from ._ou import OUMixture as OUMixture

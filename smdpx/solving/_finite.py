@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from .._types import State
 from ._validate import check_states, is_concrete
 
-__all__ = ["NonFiniteWarning", "finite", "largest", "warn_of_explosions"]
+__all__ = ["NonFiniteWarning", "exploded", "finite", "largest", "warn_of_explosions"]
 
 _FAR = 1e4
 
@@ -72,7 +72,7 @@ def finite(samples: State, xT: State | None = None) -> tuple[State, Int[np.ndarr
             "write `samples[:, None]`."
         )
     least = [0.0] * len(leaves) if xT is None else sizes(xT)
-    bad, _ = _exploded(samples, least, axes=2)
+    bad, _ = exploded(samples, least, axes=2)
     dropped = bad.sum(axis=0)
     if not dropped.any():
         return samples, dropped
@@ -104,7 +104,7 @@ def _limit(dtype: Any, usual: float) -> float:
     return min(square, _FAR * usual) if usual > 0 else square
 
 
-def _exploded(
+def exploded(
     x: State, least: Sequence[float], *, axes: int, timed: bool = False
 ) -> tuple[Bool[np.ndarray, "..."], list[float]]:
     """Where solutions exploded, and the limit in each array.
@@ -154,7 +154,7 @@ def warn_of_explosions(
     known = zip(jax.device_get(jtu.tree_leaves(most)), dtypes, least, strict=True)
     if all(float(size) <= min(_limit(dtype, math.inf), _FAR * usual) for size, dtype, usual in known):
         return
-    bad, limits = _exploded(x, least, axes=axes, timed=ts is not None)
+    bad, limits = exploded(x, least, axes=axes, timed=ts is not None)
     if not bad.any():
         return
     since, see = "", " `saveat=diffrax.SaveAt(t0=True, steps=True)` shows from what time on."

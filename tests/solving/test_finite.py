@@ -93,7 +93,7 @@ def test_all_draws_that_grow_alike_have_not_exploded():
 
 
 def test_where_all_is_well_nothing_is_looked_at_again(monkeypatch):
-    monkeypatch.delattr("smdpx.solving._finite._exploded")
+    monkeypatch.delattr("smdpx.solving._finite.exploded")
     explode(1.0, jnp.array([0.1, 0.2]))
 
 
