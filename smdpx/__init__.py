@@ -24,11 +24,13 @@ from .equation._drift import (
 )
 from .equation._linear import AbstractLinear as AbstractLinear, Diagonal as Diagonal, Fourier as Fourier
 from .equation._score import Score as Score, Trained as Trained
+from .inference._calibrate import calibrate as calibrate
 from .inference._ensemble import ensemble_smoother as ensemble_smoother
 from .inference._langevin import langevin as langevin
 from .inference._likelihood import LogLikelihood as LogLikelihood, log_likelihood as log_likelihood
 from .inference._point_estimate import point_estimate as point_estimate
 from .inference._posterior import posterior as posterior
+from .inference._verdict import CalibrationReport as CalibrationReport
 from .learning._fit import fit as fit
 from .learning._fresh_paths import FreshPaths as FreshPaths
 from .learning._progress import Progress as Progress

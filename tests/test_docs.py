@@ -18,6 +18,7 @@ PAGES = [
     "docs/your-data.md",
     "docs/stiff.md",
     "docs/your-program.md",
+    "docs/calibration.md",
     "docs/exact.md",
 ]
 

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "smdpx"
 # Each room may import from those before it, and from itself.
-FLOORS = ["equation", "solving", "learning", "inference"]
+FLOORS = ["equation", "solving", "learning", "metrics", "inference"]
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from .._types import State
 from ._validate import check_states, is_concrete
 
-__all__ = ["NonFiniteWarning", "exploded", "finite", "largest", "warn_of_explosions"]
+__all__ = ["NonFiniteWarning", "exploded", "exploded_draws", "finite", "largest", "warn_of_explosions"]
 
 _FAR = 1e4
 
@@ -86,6 +86,11 @@ def finite(samples: State, xT: State | None = None) -> tuple[State, Int[np.ndarr
     first = jnp.asarray(np.argsort(bad, axis=0, kind="stable")[:m])
     each = jnp.arange(first.shape[1])[None]
     return jtu.tree_map(lambda leaf: jnp.asarray(leaf)[first, each], samples), dropped
+
+
+def exploded_draws(samples: State, xT: State) -> Bool[np.ndarray, "draws cases"]:
+    """Which of the draws of a posterior exploded, as `posterior` warns of them."""
+    return exploded(samples, sizes(xT), axes=2)[0]
 
 
 def largest(x: State) -> State:
