@@ -20,7 +20,7 @@ import numpy as np
 __all__ = ["digest", "fingerprint_of"]
 
 
-def fingerprint_of(job: Any, paths: Any) -> dict[str, str]:
+def fingerprint_of(job: Any, paths: Any, validation: Any) -> dict[str, str]:
     """The digests of what a training is given, by the names that the user knows."""
     training = job.training
     return {
@@ -30,6 +30,7 @@ def fingerprint_of(job: Any, paths: Any) -> dict[str, str]:
         "optimizer": digest(training.optimizer),
         "average": digest(training.average),
         "data": digest(paths),
+        "validation": digest(validation),
         "equation": digest(training.equation),
     }
 

@@ -29,7 +29,8 @@ from ._references import warn_of_growth
 from ._runner import Job, run_on_host, run_traced
 from ._sharding import check_sharding
 from ._training import Stage, Training, network, trainable
-from ._trajectories import AbstractPaths
+from ._trajectories import AbstractPaths, Trajectories
+from ._validation import hold_out
 from .losses._abstract import AbstractLoss
 from .losses._window_loss import WindowLoss
 
@@ -45,6 +46,7 @@ def fit(
     curriculum: Sequence[Stage] = (Stage(),),
     optimizer: Callable[..., optax.GradientTransformation] = optax.adam,
     average: float = 0.999,
+    validation: float | Trajectories | None = None,
     callback: Callable[[Progress], dict[str, float] | None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
@@ -66,6 +68,10 @@ def fit(
         optimizer: a function from a learning-rate schedule to an optax optimiser: `optax.adam`.
         average: decay a of the exponential moving average of the weights that is returned, over
             the weights whose loss was seen to be finite; 0 for the last of these.
+        validation: trajectories that are not learned from: `Trajectories`, or a share of `paths` in (0, 1), such as
+            0.1, drawn from them by a fixed seed. At each report the averaged weights are tried on windows of these, the
+            same ones each time, and of each stage the best are kept: the next stage goes on from them, and those of the
+            last are returned. Default: none, and the last averaged weights are returned.
         callback: called with a `Progress` at each report (some fifty in all); what it returns is shown.
         checkpoint: a file to write the training's state to at each report, and to resume from. It holds a fingerprint
             of all that decides the training's future but the code of functions that are called by a global name, and
@@ -79,9 +85,10 @@ def fit(
 
     Raises:
         ValueError: trajectories that are not finite (which, and when), a window longer than the trajectories, states
-            that the drifts do not return alike, a checkpoint of another training (what differs).
+            that the drifts do not return alike, a validation share that leaves nothing to train on, `patience` without
+            validation, a checkpoint of another training (what differs).
         TypeError: an equation with nothing to train, or paths without their times.
-        FitDiverged: a loss that is not finite; carries the last finite model.
+        FitDiverged: a loss that is not finite; carries the last finite model, with validation the best one.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
     >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
@@ -102,14 +109,16 @@ def fit(
     validate.check_is_key(key)
     curriculum = tuple(curriculum)
     _check(equation, paths, loss, curriculum, average, sharding)
+    seen, held = hold_out(validation, paths, equation, curriculum)
     training = Training(equation, loss, optimizer, average, sharding)
     strides = sorted({stage.stride for stage in curriculum})
-    job = Job(training, curriculum, paths.source(strides), key, _how(equation, paths, loss, curriculum))
-    if not validate.is_concrete(equation, paths, key, curriculum):
+    unseen = None if held is None else held.source(strides)
+    job = Job(training, curriculum, seen.source(strides), key, _how(equation, seen, loss, curriculum), unseen)
+    if not validate.is_concrete(equation, paths, key, curriculum, validation):
         if callback is not None or checkpoint is not None:
             raise ValueError("Under a JAX transformation `fit` is one program: no `callback`, no `checkpoint`.")
         return run_traced(job)
-    files = Checkpoint(checkpoint, fingerprint_of(job, paths) if checkpoint is not None else {})
+    files = Checkpoint(checkpoint, fingerprint_of(job, paths, validation) if checkpoint is not None else {})
     return run_on_host(job, callback, files)
 
 

@@ -22,12 +22,13 @@ class Progress(NamedTuple):
     """How far a training is.
 
     Attributes:
-        update: updates done, over the whole curriculum.
+        update: updates done, over the whole curriculum; what a stage with patience leaves out counts as done.
         total: updates in all.
         window: the window size of the stage.
         loss: mean loss since the last report.
         updates_per_second: since the last report; the first of a stage holds its compilation.
-        trained: the drift with the averaged weights so far.
+        trained: the drift with the averaged weights so far; with validation, the best of the stage's reports so far.
+        validation: the loss of the averaged weights on the validation trajectories; None without them.
     """
 
     update: int
@@ -36,6 +37,7 @@ class Progress(NamedTuple):
     loss: float
     updates_per_second: float
     trained: Any
+    validation: float | None = None
 
 
 class _Stderr(logging.StreamHandler):
@@ -61,26 +63,35 @@ class _Display:
     def __init__(self, total: int, write: Callable[[str, int], None], tracing: "_Tracing | None" = None):
         self.total, self._write, self._tracing = total, write, tracing
         self.update, self.window, self.state = 0, 0, "compiling"
+        self.validation: float | None = None
         self.started = self.shown = time.monotonic()
         self._over = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def begin(self, update: int, window: int) -> None:
         """A stage begins: its first updates wait for the compiler."""
-        self.update, self.window, self.state = update, window, "compiling"
+        self.update, self.window, self.state, self.validation = update, window, "compiling", None
 
     def move(self, update: int, loss: float | None = None, rate: float | None = None) -> None:
         """The training got further."""
         self.update = update
         self.state = "" if loss is None else f"loss {loss:.4g}"
+        if self.validation is not None:
+            self.state += f", validation {self.validation:.4g}"
         if rate:
             self.state += f", {rate:.0f} updates/s" if rate >= 10 else f", {1 / rate:.2g} s an update"
         self._show_in_time()
 
     def report(self, progress: Progress, metrics: dict[str, float] | None) -> None:
         """A report, with what the user's callback had to say."""
+        self.validation = progress.validation
         self.move(progress.update, progress.loss, progress.updates_per_second)
         self.state += "".join(f", {name} {value:.4g}" for name, value in (metrics or {}).items())
+
+    def skip(self, update: int) -> None:
+        """The updates of a stage until this one were not needed."""
+        self.state += f", stopped at {self.update:,}"
+        self.update = update
 
     def end(self, show: bool = False) -> None:
         """Nothing more will come: where anything was shown, the last that is known is shown too."""

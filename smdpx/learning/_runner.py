@@ -1,7 +1,9 @@
 """How a training is run: on the host, which reports, calls back and writes checkpoints, or as one traced program."""
 
 import dataclasses
+import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +11,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
 
 from .._types import Key
 from ..equation._score import Trained
@@ -17,6 +21,7 @@ from ._checkpoint import Checkpoint
 from ._progress import Progress, showing, telling_from_inside
 from ._sharding import on_every_device
 from ._training import Stage, Training, TrainingState, advance
+from ._validation import Best, chunks, compare, is_over, reports_every
 
 __all__ = ["FitDiverged", "Job", "run_on_host", "run_traced"]
 
@@ -28,7 +33,8 @@ class FitDiverged(RuntimeError):
         update: the update at which it came, counted from 0 over the whole curriculum.
         window: the window size of its stage.
         loss: the last finite loss; NaN where the first update of a stage has none.
-        trained: the averaged model of the updates whose loss was finite.
+        trained: the averaged model of the updates whose loss was finite; with validation, the best of the stage's
+            reports, where there was one.
     """
 
     def __init__(self, update: int, window: int, loss: float, trained: Any):
@@ -49,6 +55,7 @@ class Job(eqx.Module):
         source: what windows are drawn from.
         key: a JAX key; each stage has its own.
         how: what a score is to remember of it.
+        validation: what validation windows are drawn from, or None.
     """
 
     training: Training
@@ -56,15 +63,29 @@ class Job(eqx.Module):
     source: Any
     key: Key
     how: Trained = eqx.field(static=True)
+    validation: Any = None
 
     @property
     def total(self) -> int:
         """Updates in all."""
         return sum(stage.updates for stage in self.curriculum)
 
+    def no_best_yet(self, state: TrainingState) -> Best | None:
+        """The best weights at the start of a stage; None without validation."""
+        return None if self.validation is None else Best.none_yet(state)
+
+    def compared(self, how: Callable[..., Any], stage: Stage, state: TrainingState, best: Best | None) -> Any:
+        """The best weights after a report, and the validation loss of the averaged ones; None without validation."""
+        if best is None:
+            return None, None
+        size = sum(math.prod(leaf.shape[2:]) for leaf in jtu.tree_leaves(self.validation.x))
+        count = jnp.int32(chunks(stage, self.total, size))
+        return how(self.training, stage, state, self.validation, count, best)
+
 
 # One function for all trainings: the second of the same shapes and static parts finds its program compiled.
 _advance = eqx.filter_jit(advance)
+_compare = eqx.filter_jit(compare)
 _begin = eqx.filter_jit(lambda training, stage, params, average: training.begin(stage, params, average))
 
 
@@ -75,17 +96,29 @@ def run_traced(job: Job) -> Any:
     finite, done, tell = jnp.array(True), 0, telling_from_inside(total)
     for index, stage in enumerate(job.curriculum):
         state, key = training.begin(stage, params, average), jr.fold_in(job.key, index)
-        piece = -(-stage.updates // _PIECES)
+        best = job.no_best_yet(state)
+        # With validation a piece ends where the host's would report, and the same weights are compared.
+        piece = -(-stage.updates // _PIECES) if best is None else reports_every(total)
 
-        def advance_a_piece(i: Any, state: TrainingState) -> TrainingState:
+        def advance_a_piece(i: Any, both: Any) -> Any:
             stop = jnp.minimum((i + 1) * piece, stage.updates)  # noqa: B023
-            state = advance(training, stage, state, stop, job.source, key, guard=True)  # noqa: B023
+            state = advance(training, stage, both[0], stop, job.source, key, guard=True)  # noqa: B023
             tell(done + stop, stage.window)  # noqa: B023
-            return state
+            return state, job.compared(compare, stage, state, both[1])[0]  # noqa: B023
 
-        state = jax.lax.fori_loop(0, -(-stage.updates // piece), advance_a_piece, state)
-        params, average, finite = state.params, state.average, finite & state.finite
-        done += stage.updates
+        count = -(-stage.updates // piece)
+        if best is None or stage.patience is None:
+            state, best = jax.lax.fori_loop(0, count, advance_a_piece, (state, best))
+        else:
+            _, state, best = jax.lax.while_loop(
+                lambda loop: (loop[0] < count) & ~is_over(stage, loop[1], loop[2]),  # noqa: B023
+                lambda loop: (loop[0] + 1, *advance_a_piece(loop[0], loop[1:])),
+                (jnp.int32(0), state, best),
+            )
+            # Said after the loop: it depends on what the loop returns.
+            tell(jnp.maximum(done + state.update, done + stage.updates), stage.window)
+        params, average = (state.params, state.average) if best is None else (best.params, best.params)
+        finite, done = finite & state.finite, done + stage.updates
     average = eqx.error_if(
         average, ~finite, "`fit`: a loss is not finite; call it outside of jit and vmap to see where."
     )
@@ -100,20 +133,28 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
     """The training in compiled pieces, with a report some fifty times, and a checkpoint at each."""
     training, job = job.training, on_every_device(_with_numbers_as_arrays(job), job.training.sharding)
     params = average = training.split()[0]
-    resumed, restored = checkpoint.restore(_begin(job.training, job.curriculum[0], params, average))
+    start = _begin(job.training, job.curriculum[0], params, average)
+    resumed, restored = checkpoint.restore((start, job.no_best_yet(start)))
     done = sum(stage.updates for stage in job.curriculum[:resumed])
     with showing(job.total) as show:
         for index, stage in enumerate(job.curriculum[resumed:], start=resumed):
             key = jr.fold_in(job.key, index)
-            fresh = restored is None or index > resumed
-            state = _begin(job.training, stage, params, average) if fresh else restored
-            state = on_every_device(state, training.sharding)
+            if restored is None or index > resumed:
+                state = _begin(job.training, stage, params, average)
+                best = job.no_best_yet(state)
+            else:
+                state, best = restored
+            state, best = on_every_device((state, best), training.sharding)
             show.begin(done + int(state.update), stage.window)
             summed, since, started = 0.0, int(state.update), time.perf_counter()
+            over = _is_over(stage, state, best)
             for stop, reports in _stops(since, stage.updates, job.total):
+                if over:
+                    show.skip(done + stage.updates)
+                    break
                 state = _piece(job, stage, state, stop, key)
                 if not bool(state.finite):
-                    trained = training.trained(state.average, job.how)
+                    trained = training.trained(_kept(state, best), job.how)
                     raise FitDiverged(done + int(state.update), stage.window, float(state.last), trained)
                 summed += float(state.loss)  # waits for the device: the one sync of a piece
                 mean = summed / max(stop - since, 1)
@@ -121,13 +162,18 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
                 if not reports:
                     show.move(done + stop, mean, rate)
                     continue
-                checkpoint.save(index, state)
-                report = Progress(
-                    done + stop, job.total, stage.window, mean, rate, training.trained(state.average, job.how)
-                )
+                best, value = job.compared(_compare, stage, state, best)
+                checkpoint.save(index, (state, best))
+                trained = training.trained(_kept(state, best), job.how)
+                value = None if value is None else float(value)
+                report = Progress(done + stop, job.total, stage.window, mean, rate, trained, value)
                 show.report(report, None if callback is None else callback(report))
                 summed, since, started = 0.0, stop, time.perf_counter()
+                over = _is_over(stage, state, best)
             params, average, done = state.params, state.average, done + stage.updates
+            if best is not None:
+                params = average = best.params
+                _warn_where_none_is_finite(best, stage)
     return training.trained(average, job.how)
 
 
@@ -139,23 +185,53 @@ def _piece(job: Job, stage: Stage, start: TrainingState, stop: int, key: Key) ->
     return _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=True)
 
 
+def _kept(state: TrainingState, best: Best | None) -> Any:
+    """The weights to hand back: the best, or where there are none yet the averaged ones."""
+    return state.average if best is None or not np.isfinite(best.loss) else best.params
+
+
+def _is_over(stage: Stage, state: TrainingState, best: Best | None) -> bool:
+    """Whether a stage with patience has lost it. Asked at reports alone: when pieces end depends on the machine."""
+    return best is not None and bool(is_over(stage, state, best))
+
+
+def _warn_where_none_is_finite(best: Best, stage: Stage) -> None:
+    if not np.isfinite(best.loss):
+        warnings.warn(
+            f"`fit`: the validation loss of the stage with window {stage.window} was finite at no report, so its last "
+            "averaged weights are kept. Are the validation trajectories like those that are trained on?",
+            stacklevel=4,
+        )
+
+
 def _with_numbers_as_arrays(job: Job) -> Job:
-    """The job with learning rates, noise and floats of `args` as arrays, so that others are no other program."""
+    """The job with learning rates, patience, noise and floats of `args` as arrays: others are no other program."""
 
     def rate(stage: Stage) -> Any:
         return stage.learning_rate if callable(stage.learning_rate) else jnp.asarray(stage.learning_rate, float)
 
-    equation, args = as_arrays(job.training.equation, job.source.args)
-    source = dataclasses.replace(as_arrays(job.source, None)[0], args=args)
-    stages = tuple(dataclasses.replace(stage, learning_rate=rate(stage)) for stage in job.curriculum)
+    def traced(source: Any) -> Any:
+        return dataclasses.replace(as_arrays(source, None)[0], args=as_arrays(None, source.args)[1])
+
+    equation, source = as_arrays(job.training.equation, None)[0], traced(job.source)
+    held = None if job.validation is None else traced(job.validation)
+    patience = [None if stage.patience is None else jnp.int32(stage.patience) for stage in job.curriculum]
+    stages = tuple(
+        dataclasses.replace(stage, learning_rate=rate(stage), patience=lasts)
+        for stage, lasts in zip(job.curriculum, patience, strict=True)
+    )
     return dataclasses.replace(
-        job, training=dataclasses.replace(job.training, equation=equation), source=source, curriculum=stages
+        job,
+        training=dataclasses.replace(job.training, equation=equation),
+        source=source,
+        curriculum=stages,
+        validation=held,
     )
 
 
 def _stops(start: int, end: int, total: int) -> Iterator[tuple[int, bool]]:
     """Where to stop, and whether to report there: every fiftieth of the training, and between these every second."""
-    every = max(1, -(-total // 50))
+    every = reports_every(total)
     at, piece, compiled = start, min(every, 10), False
     while at < end:
         report = min(start + ((at - start) // every + 1) * every, end)

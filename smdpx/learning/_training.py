@@ -40,6 +40,12 @@ class Stage(eqx.Module):
             `jax.vmap` over learning rates trains them side by side, and another one compiles nothing.
         stride: grid steps between a window's states.
         batch: windows an update.
+        patience: with `fit(validation=...)`: end the stage at the first report that finds no lower validation loss in
+            this many updates. Default: all updates are done, and the best of the reports is kept all the same. The
+            schedule of the learning rate knows nothing of it, and what its decay would have gained is lost.
+
+    Raises:
+        ValueError: fewer than one update, window, or update of patience; a learning rate that is not positive.
 
     >>> import smdpx as sx
     >>> curriculum = [sx.Stage(window=2, updates=10_000), sx.Stage(window=10, updates=2_000, learning_rate=1e-4)]
@@ -50,10 +56,15 @@ class Stage(eqx.Module):
     learning_rate: Any = 1e-3
     stride: int = eqx.field(static=True, default=1)
     batch: int = eqx.field(static=True, default=256)
+    patience: Any = None
 
     def __check_init__(self) -> None:
         if self.updates < 1 or self.batch < 1:
             raise ValueError(f"`Stage` needs at least one update and one window; got {self.updates}, {self.batch}.")
+        if self.patience is not None and validate.is_concrete(self.patience) and self.patience < 1:
+            raise ValueError(
+                f"`Stage(patience={self.patience})` counts updates without a lower validation loss: at least 1."
+            )
         if callable(self.learning_rate) or not validate.is_concrete(self.learning_rate):
             return
         if not self.learning_rate > 0:
@@ -120,23 +131,24 @@ class Training(eqx.Module):
             params, average, optimizer, jnp.int32(0), zero, jnp.full_like(zero, jnp.nan), jnp.array(True)
         )
 
-    def gradient(self, stage: Stage, params: Any, source: Any, key: Key) -> tuple[Array, Any]:
-        """The loss of a batch of windows, and its gradient."""
+    def over_windows(self, what: Callable[..., Any], stage: Stage, params: Any, source: Any, key: Key) -> Any:
+        """What is asked of the loss of a batch of windows as a function of the parameters: itself, its gradient."""
         rest = self.split()[1]
         key_windows, key_loss = jr.split(key)
         how = {"size": stage.window, "stride": stage.stride, "batch": stage.batch, "sharding": self.sharding}
         windows, args = source.draw(key=key_windows, **how)
 
-        def on(batch: Any, params: Any, key: Key) -> tuple[Array, Any]:
+        def on(batch: Any, params: Any, key: Key) -> Any:
             windows, values = batch
             own = with_conditions(args, values)
-            return jax.value_and_grad(lambda p: self.loss(eqx.combine(p, rest), windows, key, own))(params)
+            return what(lambda p: self.loss(eqx.combine(p, rest), windows, key, own))(params)
 
         return mean_over_devices(on, self.sharding)((windows, rows(args)), params, key_loss)
 
     def update(self, stage: Stage, state: TrainingState, source: Any, key: Key, *, guard: bool) -> TrainingState:
         """One update; with a guard the average takes no weights whose loss is not finite."""
-        value, gradient = self.gradient(stage, state.params, source, jr.fold_in(key, state.update))
+        key = jr.fold_in(key, state.update)
+        value, gradient = self.over_windows(jax.value_and_grad, stage, state.params, source, key)
         value = value.astype(state.loss.dtype)  # states and weights may differ in precision
         finite = jnp.isfinite(value) if guard else True
         # The average takes only weights whose loss was seen to be finite, so that it can be handed back.
