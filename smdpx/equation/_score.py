@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 
 from .._types import Args, RealScalarLike, State
-from ._algebra import SDE, AbstractDrift, Along, Forward, Reverse
+from ._algebra import SDE, AbstractDrift, Forward, Reverse
+from ._along import Along
 from ._coefficient import check_callable
 from ._diffusion import Diffusion
 from ._drift import stated
