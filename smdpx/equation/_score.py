@@ -113,6 +113,12 @@ class Score(AbstractDrift[Reverse]):
         net: Any = self.net
         return net.outside(t, x) if self.has_outside else None
 
+    def check_times(self, first: float, last: float) -> None:
+        """Let the network look at the times that it is to be trained on, where it wants to."""
+        net: Any = self.net
+        if _has(net, "check_times"):
+            net.check_times(first, last)
+
     def __call__(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """∇ₓ log p_t(x) of one sample; 0 in components without noise, which have none."""
         s = self.free().net(t, x, args)

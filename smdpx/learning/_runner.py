@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,12 +13,20 @@ import jax.random as jr
 
 from .._types import Key
 from ..solving._numbers import as_arrays
+from ..solving._validate import is_concrete
 from ._checkpoint import Checkpoint
 from ._progress import Progress, showing, telling_from_inside
 from ._sharding import on_every_device
 from ._training import Stage, Training, TrainingState, advance
 
 __all__ = ["FitDiverged", "Job", "run_on_host", "run_traced"]
+
+
+# Updates before the first look at the loss.
+_FIRST = 10
+# A perfect one-step loss is about 1 in units of the noise, and untrained networks of the right scale are near it.
+_FAR_OFF = 1e4
+_SCALES = "put the network between the data's own moments, `sx.nn.Whitened(net, paths)`"
 
 
 class FitDiverged(RuntimeError):
@@ -31,10 +40,15 @@ class FitDiverged(RuntimeError):
     """
 
     def __init__(self, update: int, window: int, loss: float, trained: Any):
-        super().__init__(
-            f"The loss is not finite at update {update} (window {window}); the last finite loss was {loss:.6g}. "
+        mend = (
             "Lower the learning rate, shorten the window, or clip the gradient: `optimizer=lambda lr: optax.chain("
-            "optax.clip_by_global_norm(1.0), optax.adam(lr))`. The last finite model is this error's `trained`."
+            "optax.clip_by_global_norm(1.0), optax.adam(lr))`."
+            if update
+            else f"No update was made yet, so no learning rate will help: {_SCALES}, or shorten the window."
+        )
+        super().__init__(
+            f"The loss is not finite at update {update} (window {window}); the last finite loss was {loss:.6g}. {mend} "
+            "The last finite model is this error's `trained`."
         )
         self.update, self.window, self.loss, self.trained = update, window, loss, trained
 
@@ -115,6 +129,8 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
                     trained = training.trained(state.average, job.steps)
                     raise FitDiverged(done + int(state.update), stage.window, float(state.last), trained)
                 summed += float(state.loss)  # waits for the device: the one sync of a piece
+                if index == since == 0 and stop <= _FIRST and training.loss.in_noise:
+                    _warn_of_scales(summed / stop)
                 mean = summed / max(stop - since, 1)
                 rate = (stop - since) / (time.perf_counter() - started)
                 if not reports:
@@ -133,6 +149,11 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
 def _piece(job: Job, stage: Stage, start: TrainingState, stop: int, key: Key) -> TrainingState:
     """The updates until `stop`; or, where a loss is not finite, until that one."""
     state = _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=False)
+    if not is_concrete(state.finite):
+        raise TypeError(
+            "`optimizer` holds a number that a JAX transformation traces, and `fit` cannot see it there: hand it over "
+            "as `Stage(learning_rate=...)`, and take it in `optimizer=lambda lr: ...`."
+        )
     if bool(state.finite):
         return state
     return _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=True)
@@ -152,10 +173,20 @@ def _with_numbers_as_arrays(job: Job) -> Job:
     )
 
 
+def _warn_of_scales(loss: float) -> None:
+    if loss > _FAR_OFF:
+        warnings.warn(
+            f"The loss begins at {loss:.1e}, and a perfect one is about 1: what the network sees or returns is far off "
+            f"the scale of these data, and a score learned from there is poor. Rather {_SCALES}. (Or, in a long "
+            "window, the physics explodes backwards.)",
+            stacklevel=4,  # the line that called `fit`
+        )
+
+
 def _stops(start: int, end: int, total: int) -> Iterator[tuple[int, bool]]:
     """Where to stop, and whether to report there: every fiftieth of the training, and between these every second."""
     every = max(1, -(-total // 50))
-    at, piece, compiled = start, min(every, 10), False
+    at, piece, compiled = start, min(every, _FIRST), False
     while at < end:
         report = min(start + ((at - start) // every + 1) * every, end)
         stop, began = min(at + piece, report), time.perf_counter()
