@@ -22,7 +22,7 @@ import equinox as eqx
 import jax.tree_util as jtu
 
 from .._types import Args, RealScalarLike, State
-from ._balance import blended, cancelled, links
+from ._balance import Link, blended, cancelled, links, printed
 from ._coefficient import as_coefficient, scale
 from ._diffusion import Diffusion
 from ._linear import AbstractLinear
@@ -101,8 +101,8 @@ class AbstractDrift(eqx.Module, Generic[D]):
         return False
 
     @property
-    def reference(self) -> Along | None:
-        """What the drift is counted from, where that is another drift."""
+    def reference(self) -> Any:
+        """What the drift is counted from, an `Along`, where that is another drift."""
         return None
 
     def free(self) -> AbstractDrift[D]:
@@ -240,32 +240,6 @@ class Scaled(AbstractDrift[Any]):
         return (sign + prefix).replace("--", "") + repr(self.drift)
 
 
-class Along(AbstractDrift[Reverse]):
-    """A forward drift run forward in reverse time: dx/dτ = D(t, x), in the components that have noise."""
-
-    drift: AbstractDrift[Forward]
-    g: Diffusion | None
-
-    @property
-    def direction(self) -> type[Reverse]:
-        """`Reverse`."""
-        return Reverse
-
-    def _noisy(self, t: RealScalarLike, x: State, args: Args, change: State) -> State:
-        return change if self.g is None else self.g.noisy(t, x, args, change)
-
-    def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
-        """The forward drift's."""
-        return self._noisy(t, x, args, self.drift.rate(t, x, args))
-
-    def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
-        """The forward drift's: of a simulator's step its own."""
-        return self._noisy(t, x, args, self.drift.increment(t, x, dt, args))
-
-    def __repr__(self) -> str:
-        return repr(self.drift)
-
-
 class Sum(AbstractDrift[Any]):
     """A flat sum of summands of one direction.
 
@@ -277,11 +251,11 @@ class Sum(AbstractDrift[Any]):
 
     Attributes:
         parts: the summands.
-        links: of the scores' references what cancels: (score, summand of its reference, part).
+        links: what cancels of the steps that scores are counted from.
     """
 
     parts: tuple[Scaled, ...]
-    links: tuple[tuple[int, int, int], ...] = eqx.field(static=True, default=())
+    links: tuple[Link, ...] = eqx.field(static=True, default=())
 
     @property
     def direction(self) -> type:
@@ -333,7 +307,7 @@ class Sum(AbstractDrift[Any]):
         return self.parts
 
     def __repr__(self) -> str:
-        parts = cancelled(self.parts, links(self.parts))
+        parts = printed(self.parts)
         text = repr(parts[0])
         for part in parts[1:]:
             text += f" - {repr(part)[1:]}" if repr(part).startswith("-") else f" + {part!r}"
@@ -344,7 +318,7 @@ def _sum(terms: tuple[Scaled, ...]) -> AbstractDrift[Any]:
     terms = _collect(terms)
     term = terms[0]
     if len(terms) > 1:
-        stepping = tuple(link for link in links(terms) if not terms[link[2]].drift.has_rate)
+        stepping = tuple(link for link in links(terms) if not terms[link.part].drift.has_rate)
         return Sum(terms, stepping)
     # A lone drift with coefficient 1 is itself, so that `-(-P)` is P and not a wrapped P.
     one = isinstance(term.coefficient, int | float) and term.coefficient == 1

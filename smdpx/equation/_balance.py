@@ -3,12 +3,12 @@
     -(A + D) + C·(D + ½g²·r) = -A + (C - 1)·D + C·½g²·r          a score counted from D
     (1 - w)·[-P + C·½g²·s] + w·(C - 1)·P                         w = 0 inside of what a score knows, to 1 outside
 
-Functions of the summands that `_algebra` makes; no class of its own.
+Functions of the summands that `_algebra` makes; no drift of its own.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import jax.tree_util as jtu
@@ -16,24 +16,46 @@ import jax.tree_util as jtu
 from .._types import State
 from ._coefficient import scale
 
-__all__ = ["blended", "cancelled", "links"]
+__all__ = ["Link", "blended", "cancelled", "links", "printed"]
 
 
-def links(parts: tuple[Any, ...]) -> tuple[tuple[int, int, int], ...]:
-    """The summands of scores' references that the equation contains too: (score, summand, part)."""
-    return tuple(
-        (i, j, k)
-        for i, part in enumerate(parts)
-        if (reference := part.drift.reference) is not None and not (reference.g and reference.g.has_zeros())
-        for j, summand in enumerate(reference.drift.summands)
-        for k, other in enumerate(parts)
-        if other.drift is summand.drift and other.reversed is not part.reversed
-    )
+class Link(NamedTuple):
+    """A summand of a score's reference that the equation contains too, by the numbers of what it is made of.
+
+    Attributes:
+        score: the part that is the score.
+        summand: the summand of its reference.
+        part: the part that this summand cancels.
+        everywhere: whether every component is known to have noise, so that it cancels in all of them.
+    """
+
+    score: int
+    summand: int
+    part: int
+    everywhere: bool
 
 
-def cancelled(parts: tuple[Any, ...], links: tuple[tuple[int, int, int], ...]) -> tuple[Any, ...]:
-    """The summands with the scores' references apart, and what is left of them and of the physics that they cancel."""
-    physics = {k for _, _, k in links}
+def links(parts: tuple[Any, ...]) -> tuple[Link, ...]:
+    """What cancels in a sum, each part once: of two scores around one D the first takes it, the second adds its own."""
+    found: dict[int, Link] = {}
+    for i, part in enumerate(parts):
+        reference = part.drift.reference
+        if reference is None:
+            continue
+        for j, summand in enumerate(reference.drift.summands):
+            for k, other in enumerate(parts):
+                if k not in found and other.drift is summand.drift and other.reversed is not part.reversed:
+                    found[k] = Link(i, j, k, reference.g.everywhere())
+    return tuple(found.values())
+
+
+def cancelled(parts: tuple[Any, ...], links: tuple[Link, ...]) -> tuple[Any, ...]:
+    """The summands with the scores' references apart, and what is left of them and of the physics that they cancel.
+
+    Components without noise have no score: where there may be some, they keep their physics.
+    """
+    of = {(link.score, link.summand): link for link in links}
+    physics = {link.part for link in links}
     left_over: list[Any] = []
     for i, part in enumerate(parts):
         if i in physics:
@@ -43,13 +65,24 @@ def cancelled(parts: tuple[Any, ...], links: tuple[tuple[int, int, int], ...]) -
             left_over.append(part)
             continue
         for j, summand in enumerate(reference.drift.summands):
-            other = next((parts[k] for score, own, k in links if (score, own) == (i, j)), None)
-            c = part.coefficient * summand.coefficient - (0 if other is None else other.coefficient)
+            along, c = replace(reference, drift=summand.drift), part.coefficient * summand.coefficient
+            if (link := of.get((i, j))) is not None:
+                other = parts[link.part]
+                c = c - other.coefficient
+                if link.everywhere:
+                    along = replace(along, everywhere=True)
+                else:
+                    left_over.append(replace(other, drift=reference.elsewhere(other.drift)))
             if not (isinstance(c, int | float) and c == 0):
-                along = replace(reference, drift=summand.drift, g=reference.g if other is None else None)
                 left_over.append(replace(part, coefficient=c, drift=along, reversed=part.reversed ^ summand.reversed))
         left_over.append(replace(part, drift=part.drift.free()))
     return tuple(left_over)
+
+
+def printed(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The summands as they are printed: what cancels is left out, but where some component is known to keep it."""
+    known = (link for link in links(parts) if not parts[link.score].drift.reference.g.has_zeros())
+    return cancelled(parts, tuple(link._replace(everywhere=True) for link in known))
 
 
 def blended(w: State, change: State, over: Any, back: Callable[[], State]) -> State:

@@ -69,6 +69,18 @@ class Diffusion(eqx.Module):
         """Values shaped like x, 0 in components without noise: selected, since there they may be anything."""
         return jtu.tree_map(lambda g, v: jnp.where(g > 0, v, jnp.zeros_like(v)), self.like(t, x, args), values)
 
+    def quiet(self, t: RealScalarLike, x: State, args: Args, values: State) -> State:
+        """Values shaped like x, 0 in components with noise."""
+        return jtu.tree_map(lambda g, v: jnp.where(g > 0, jnp.zeros_like(v), v), self.like(t, x, args), values)
+
+    def everywhere(self) -> bool:
+        """Whether every component is known to have noise: not of a function of time, nor of a traced number."""
+        if callable(self.g):
+            return False
+        return all(
+            not isinstance(leaf, Tracer) and bool(np.all(np.asarray(leaf) > 0)) for leaf in jtu.tree_leaves(self.g)
+        )
+
     def has_zeros(self) -> bool:
         """Whether some component is known to have no noise."""
         leaves = [] if callable(self.g) else jtu.tree_leaves(self.g)

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 
 from .._types import Args, RealScalarLike, State
-from ._algebra import SDE, AbstractDrift, Along, Forward, Reverse
+from ._algebra import SDE, AbstractDrift, Forward, Reverse
+from ._along import Along
 from ._coefficient import check_callable
 from ._diffusion import Diffusion
 from ._drift import has, stated
@@ -125,6 +126,12 @@ class Score(AbstractDrift[Reverse]):
         """How far out of what it knows each component of x is, 0 to 1, where the network can say."""
         net: Any = self.net
         return net.outside(t, x) if self.has_outside else None
+
+    def check_times(self, first: float, last: float) -> None:
+        """Let the network look at the times that it is to be trained on, where it wants to."""
+        net: Any = self.net
+        if _has(net, "check_times"):
+            net.check_times(first, last)
 
     def __call__(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """∇ₓ log p_t(x) of one sample; 0 in components without noise, which have none."""

@@ -150,8 +150,11 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
         if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
         _warn_of_another_reference(equation, score)
-        if score.has_reference and validate.is_concrete(paths.ts):
-            warn_of_growth(equation, (float(np.min(paths.ts)), float(np.max(paths.ts))), paths.samples()[1])
+        if validate.is_concrete(paths.ts):
+            times = float(np.min(paths.ts)), float(np.max(paths.ts))
+            score.check_times(*times)
+            if score.has_reference:
+                warn_of_growth(equation, times, paths.samples()[1])
         if isinstance(coefficient, int | float) and coefficient != (loss.coefficient or coefficient):
             warnings.warn(
                 f"`{type(loss).__name__}` is minimised by the drift with score coefficient {loss.coefficient}, so "

@@ -21,7 +21,7 @@ from ..equation._linear import AbstractLinear
 from ..solving._terms import per_sample
 from ._trajectories import Trajectories
 
-__all__ = ["Moments", "moments"]
+__all__ = ["Moments", "at_nodes", "moments"]
 
 _FEWEST = 16  # trajectories: a deviation from fewer is off by a fifth
 _MOST_NODES = 33
@@ -90,7 +90,7 @@ def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
             f"Scales are taken from at least {_FEWEST} trajectories; got {len(paths)}. Give more, or a network with "
             "scales of your own: `sx.nn.MLP(x_scale=..., out_scale=...)`."
         )
-    before, after, times, steps = _at_nodes(paths, x)
+    before, after, times, steps = at_nodes(paths, x)
     tables = jax.lax.map(lambda pair: _of_node(pair[0], pair[1], basis), (before, after))
     mean, variance, kicks, center, reach = tables
     # Where all start from one point nothing has a scale yet, and just after it the noise of half a step.
@@ -132,29 +132,33 @@ def _of_node(x: Array, y: Array, basis: AbstractLinear) -> tuple[Array, ...]:
     )
 
 
-def _at_nodes(paths: Trajectories, x: Array) -> tuple[Array, Array, np.ndarray, np.ndarray]:
-    """States at the nodes and one step later, (nodes, trajectories, ...); the nodes, and how long their steps are."""
+def at_nodes(paths: Trajectories, x: Array) -> tuple[Array, Array, np.ndarray, np.ndarray]:
+    """States at the nodes and one step later, (nodes, trajectories, ...); the nodes, and how long their steps are.
+
+    Where each trajectory has its own times, its state nearest before the node; NaN where it has none.
+    """
     ts = np.asarray(paths.ts, np.float64)
+    # At the last time the step is that before it.
     if ts.ndim == 1:
         index = _spread(len(ts))
-        # At the last time the step is that before it.
         first = np.minimum(index, len(ts) - 2)
         later = jnp.moveaxis(x[:, first + 1] - x[:, first] + x[:, index], 1, 0)
         return jnp.moveaxis(x[:, index], 1, 0), later, ts[index], ts[first + 1] - ts[first]
     lengths = np.full(len(ts), ts.shape[1]) if paths.lengths is None else np.asarray(paths.lengths)
     known = np.concatenate([row[:length] for row, length in zip(ts, lengths, strict=True)])
-    times = np.unique(np.quantile(known, np.linspace(0, 1, _MOST_NODES)))
-    # The state of each trajectory nearest before each node; of those that have ended or not begun, none.
+    # Times of the data, so that some trajectory has a state at each, across gaps too.
+    times = np.unique(np.quantile(known, np.linspace(0, 1, _MOST_NODES), method="nearest"))
     before, after, steps = [], [], []
     rows = np.arange(len(ts))
     for t in times:
         place = np.array([np.searchsorted(row[:n], t, side="right") - 1 for row, n in zip(ts, lengths, strict=True)])
         has = (place >= 0) & (t <= ts[rows, lengths - 1])
-        place = np.clip(place, 0, lengths - 2)
-        one, two = x[rows, place], x[rows, place + 1]
+        place = np.maximum(place, 0)
+        first = np.minimum(place, lengths - 2)
+        one = x[rows, place]
         before.append(jnp.where(per_sample(jnp.asarray(has), one.ndim), one, jnp.nan))
-        after.append(two)
-        steps.append((ts[rows, place + 1] - ts[rows, place])[has].mean() if has.any() else 1.0)
+        after.append(x[rows, first + 1] - x[rows, first] + one)
+        steps.append((ts[rows, first + 1] - ts[rows, first])[has].mean())
     return jnp.stack(before), jnp.stack(after), times, np.array(steps)
 
 

@@ -19,11 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._types import Args
 from ..equation._algebra import SDE, AbstractDrift, Forward
-from ..equation._conditions import first_row
+from ..equation._conditions import first_row, map_rows
+from ..equation._diffusion import Diffusion
 from ..equation._linear import AbstractLinear, Diagonal
 from ..solving import _validate as validate
-from ._moments import moments
+from ..solving._terms import over_samples
+from ._moments import at_nodes, moments
 from ._trajectories import Trajectories
 
 __all__ = ["ReferenceReport", "check_references", "warn_of_growth"]
@@ -77,7 +80,7 @@ def check_references(
 
     Args:
         process: the forward process, `P + g`, its states one array.
-        paths: trajectories of it, at least 16.
+        paths: trajectories of it, at least 16; each may have times and conditions of its own.
         basis: what is counted: a function from one state to an operator in the basis, as `nn.Whitened` takes it.
 
     Returns:
@@ -102,17 +105,16 @@ def check_references(
     x = jnp.asarray(paths.x)
     L = basis(x[0, 0])
     table = moments(paths, x, L)
-    ts, grid = np.asarray(table.times, np.float64), np.asarray(paths.ts).reshape(-1, x.shape[1])[0]
-    index = [int(np.argmin(np.abs(grid - t))) for t in ts]
-    step = float(np.median(np.diff(grid)))
-    one, args = x[0, 0], first_row(paths.args)
-    few = max(1, min(_MOST_STATES, _PRODUCTS // L.rates.size))
+    states, _, ts, steps = at_nodes(paths, x)
+    few = max(1, min(len(x), _MOST_STATES, _PRODUCTS // L.rates.size))
     rates = []
-    for j, t in enumerate(ts):
-        now = jnp.asarray(t, x.dtype)
-        own = np.asarray(_own_rate(process.drift, L, now, x[:few, index[j]], jnp.asarray(step, x.dtype), args))
-        g = np.asarray(process.diffusion.like(now, one, args))
-        g2 = np.mean(g**2) if L.alike else g**2  # a basis of waves mixes what is alike
+    for now, of_all, step in zip(jnp.asarray(ts, x.dtype), states, jnp.asarray(steps, x.dtype), strict=True):
+        known = np.flatnonzero(np.isfinite(np.asarray(of_all)).reshape(len(x), -1).all(axis=1))
+        some = known[np.rint(np.linspace(0, len(known) - 1, few)).astype(int)]
+        args = map_rows(lambda leaf: leaf[some], paths.args)  # noqa: B023
+        own = np.asarray(_own_rate(process.drift, L, now, of_all[some], step, args))
+        g2 = np.asarray(_mean_square(process.diffusion, now, of_all[some], args))
+        g2 = np.mean(g2) if L.alike else g2  # a basis of waves mixes what is alike
         v = np.asarray(table.at(now).variance)
         rates.append((-own - np.where(v > 0, g2 / np.where(v > 0, v, 1), 0), own))
     gaussian, around = (np.stack(each) for each in zip(*rates, strict=True))
@@ -120,7 +122,13 @@ def check_references(
 
 
 @eqx.filter_jit
-def _own_rate(drift: AbstractDrift, L: AbstractLinear, t: Array, x: Array, dt: Array, args: Any) -> Array:
+def _mean_square(noise: Diffusion, t: Array, x: Array, args: Args) -> Array:
+    """The mean of g² over states, each with its own conditions."""
+    return jnp.mean(over_samples(lambda x, args: noise.like(t, x, args) ** 2, args, x), axis=0)
+
+
+@eqx.filter_jit
+def _own_rate(drift: AbstractDrift, L: AbstractLinear, t: Array, x: Array, dt: Array, args: Args) -> Array:
     """The diagonal of the drift's derivative in the basis, the mean over states: one product for each mode."""
 
     def of_mode(k: Array) -> Array:
@@ -129,11 +137,11 @@ def _own_rate(drift: AbstractDrift, L: AbstractLinear, t: Array, x: Array, dt: A
         w = L.from_basis(one, x[0])
         own = jnp.sum(jnp.abs(one * L.to_basis(w)))
 
-        def of_state(x: Array) -> Array:
+        def of_state(x: Array, args: Args) -> Array:
             _, change = jax.jvp(lambda x: drift.increment(t, x, dt, args), (x,), (w,))
             return jnp.sum(jnp.real(one * L.to_basis(change)))
 
-        return jnp.mean(jax.vmap(of_state)(x)) / (dt * own)
+        return jnp.mean(over_samples(of_state, args, x)) / (dt * own)
 
     modes = L.rates.size
     return jax.lax.map(of_mode, jnp.arange(modes), batch_size=min(modes, 64)).reshape(L.rates.shape)

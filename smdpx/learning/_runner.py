@@ -17,6 +17,7 @@ import numpy as np
 from .._types import Key
 from ..equation._score import Trained
 from ..solving._numbers import as_arrays
+from ..solving._validate import is_concrete
 from ._checkpoint import Checkpoint
 from ._progress import Progress, showing, telling_from_inside
 from ._sharding import on_every_device
@@ -24,6 +25,13 @@ from ._training import Stage, Training, TrainingState, advance
 from ._validation import Best, chunks, compare, is_over, reports_every
 
 __all__ = ["FitDiverged", "Job", "run_on_host", "run_traced"]
+
+
+# Updates before the first look at the loss.
+_FIRST = 10
+# A perfect one-step loss is about 1 in units of the noise, and untrained networks of the right scale are near it.
+_FAR_OFF = 1e4
+_SCALES = "put the network between the data's own moments, `sx.nn.Whitened(net, paths)`"
 
 
 class FitDiverged(RuntimeError):
@@ -38,10 +46,15 @@ class FitDiverged(RuntimeError):
     """
 
     def __init__(self, update: int, window: int, loss: float, trained: Any):
-        super().__init__(
-            f"The loss is not finite at update {update} (window {window}); the last finite loss was {loss:.6g}. "
+        mend = (
             "Lower the learning rate, shorten the window, or clip the gradient: `optimizer=lambda lr: optax.chain("
-            "optax.clip_by_global_norm(1.0), optax.adam(lr))`. The last finite model is this error's `trained`."
+            "optax.clip_by_global_norm(1.0), optax.adam(lr))`."
+            if update
+            else f"No update was made yet, so no learning rate will help: {_SCALES}, or shorten the window."
+        )
+        super().__init__(
+            f"The loss is not finite at update {update} (window {window}); the last finite loss was {loss:.6g}. {mend} "
+            "The last finite model is this error's `trained`."
         )
         self.update, self.window, self.loss, self.trained = update, window, loss, trained
 
@@ -157,6 +170,8 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
                     trained = training.trained(_kept(state, best), job.how)
                     raise FitDiverged(done + int(state.update), stage.window, float(state.last), trained)
                 summed += float(state.loss)  # waits for the device: the one sync of a piece
+                if index == since == 0 and stop <= _FIRST and training.loss.in_noise:
+                    _warn_of_scales(summed / stop)
                 mean = summed / max(stop - since, 1)
                 rate = (stop - since) / (time.perf_counter() - started)
                 if not reports:
@@ -180,6 +195,11 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
 def _piece(job: Job, stage: Stage, start: TrainingState, stop: int, key: Key) -> TrainingState:
     """The updates until `stop`; or, where a loss is not finite, until that one."""
     state = _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=False)
+    if not is_concrete(state.finite):
+        raise TypeError(
+            "`optimizer` holds a number that a JAX transformation traces, and `fit` cannot see it there: hand it over "
+            "as `Stage(learning_rate=...)`, and take it in `optimizer=lambda lr: ...`."
+        )
     if bool(state.finite):
         return state
     return _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=True)
@@ -229,10 +249,20 @@ def _with_numbers_as_arrays(job: Job) -> Job:
     )
 
 
+def _warn_of_scales(loss: float) -> None:
+    if loss > _FAR_OFF:
+        warnings.warn(
+            f"The loss begins at {loss:.1e}, and a perfect one is about 1: what the network sees or returns is far off "
+            f"the scale of these data, and a score learned from there is poor. Rather {_SCALES}. (Or, in a long "
+            "window, the physics explodes backwards.)",
+            stacklevel=4,  # the line that called `fit`
+        )
+
+
 def _stops(start: int, end: int, total: int) -> Iterator[tuple[int, bool]]:
     """Where to stop, and whether to report there: every fiftieth of the training, and between these every second."""
     every = reports_every(total)
-    at, piece, compiled = start, min(every, 10), False
+    at, piece, compiled = start, min(every, _FIRST), False
     while at < end:
         report = min(start + ((at - start) // every + 1) * every, end)
         stop, began = min(at + piece, report), time.perf_counter()

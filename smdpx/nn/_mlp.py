@@ -7,10 +7,11 @@ With h₀ = [x / x_scale, log max(t, t_min)] and the activation σ,
 reshaped to x's shape. The defaults are the network of arXiv:2301.10250, §4.1.
 """
 
+import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate, pairwise
-from math import prod
 from typing import Any
 
 import equinox as eqx
@@ -24,6 +25,8 @@ from ._named import as_name, by_name
 
 # Draws are counted in powers of two from here on: small networks share one compiled draw.
 _FEWEST_DRAWS = 2**14
+# Of the range of log t: that of times 20 and 21 is as much.
+_LEAST_SEEN = 0.05
 
 
 class MLP(eqx.Module):
@@ -83,7 +86,7 @@ class MLP(eqx.Module):
                 raise ValueError(f"`{name}` must be positive, got {value}")
         if any(width < 1 for width in widths):
             raise ValueError(f"`widths` must be positive, got {widths}")
-        size = prod(shape)
+        size = math.prod(shape)
         sizes = (size + 1, *widths, size)
         dtype = jnp.result_type(float) if dtype is None else dtype
         self.weights, self.biases = _init_arrays(key, sizes, dtype)
@@ -121,6 +124,22 @@ class MLP(eqx.Module):
             h = self.activation(h @ weight + bias)
         h = h @ self.weights[-1] + self.biases[-1]
         return self.out_scale * h.reshape(self.shape)
+
+    def check_times(self, first: float, last: float) -> None:
+        """Warn where log t is nearly the same at all times of the data; `fit` asks.
+
+        Args:
+            first: the first time of the data.
+            last: the last.
+        """
+        seen = math.log(max(last, self.t_min) / max(first, self.t_min))
+        if seen < _LEAST_SEEN:
+            warnings.warn(
+                f"`MLP` sees log max(t, {self.t_min:g}), which hardly differs between t = {first:g} and {last:g}: it "
+                "cannot tell these times apart. Give it the clock of the data, `sx.nn.Whitened(net, paths)`, or for "
+                "short times a smaller `t_min`.",
+                stacklevel=5,  # the line that called `fit`
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: the activation by its name."""

@@ -94,8 +94,13 @@ def exploded_draws(samples: State, xT: State) -> Bool[np.ndarray, "draws cases"]
 
 
 def largest(x: State) -> State:
-    """The largest number of each array, NaN where it has one: what a compiled solve returns beside its states."""
-    return jtu.tree_map(lambda leaf: jnp.max(jnp.abs(leaf), initial=0), x)
+    """The largest number of each array, infinity where one is NaN: what a compiled solve returns beside its states."""
+    return jtu.tree_map(lambda leaf: jnp.max(_size(leaf), initial=0), x)
+
+
+def _size(x: Float[jax.Array, "..."]) -> Float[jax.Array, "..."]:
+    # On CPUs XLA's maximum over a few thousand numbers leaves NaN out (openxla/xla issue 21461), and never infinity.
+    return jnp.where(jnp.isnan(x), jnp.inf, jnp.abs(x))
 
 
 def sizes(x: State) -> list[float]:
@@ -134,7 +139,7 @@ def exploded(
 
 @eqx.filter_jit
 def _per_solution(leaf: Float[jax.Array, "..."], axes: int) -> Float[jax.Array, "..."]:
-    return jnp.max(jnp.abs(leaf), axis=tuple(range(axes, leaf.ndim)), initial=0)
+    return jnp.max(_size(leaf), axis=tuple(range(axes, leaf.ndim)), initial=0)
 
 
 def warn_of_explosions(

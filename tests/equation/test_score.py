@@ -80,6 +80,39 @@ def test_of_a_simulators_step_the_forward_step_runs_in_reverse_time():
     np.testing.assert_allclose(flow, (-A + free).increment(0.3, X, DT, None), rtol=1e-6)
 
 
+STEP = sx.Drift.from_step(lambda x, dt: x / (1 + dt), reverse=lambda x, dt: x + 7 * dt)
+HALF = jnp.array([0.5, 0.0])
+NOISE = {"array": lambda: HALF, "function": lambda: lambda t: HALF, "of conditions": lambda: lambda t, args: args["g"]}
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_in_components_without_noise_a_step_takes_its_stated_reversal(noise):
+    half = sx.Diffusion(NOISE[noise]())
+    args, forward = {"g": HALF}, X / (1 + DT) - X
+    free = sx.Score(net, half)
+    for C, left in ((1, 0), (2, 1), (0.3, -0.7)):
+        change = (-STEP + C * sx.Score(net, half, around=STEP)).increment(0.3, X, DT, args)
+        learned = (C * free).increment(0.3, X, DT, args)
+        np.testing.assert_allclose(change, learned + jnp.array([left * forward[0], 7 * DT]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_traced_noise_that_is_zero_somewhere_is_no_exception():
+    def change(g):
+        half = sx.Diffusion(g)
+        return (-STEP + 2 * sx.Score(net, half, around=STEP)).increment(0.3, X, DT, None)
+
+    gs = jnp.array([[0.5, 0.0], [0.0, 0.5]])
+    np.testing.assert_allclose(jax.vmap(change)(gs), jnp.stack([change(g) for g in gs]), rtol=1e-6)
+
+
+def test_the_mean_of_two_scores_around_one_step_is_that_of_their_remainders():
+    first, second = sx.Score(net, g, around=STEP), sx.Score(lambda t, x, args: 3 * x, g, around=STEP)
+    flow = -STEP + 0.5 * first + 0.5 * second
+    np.testing.assert_allclose(
+        flow.increment(0.3, X, DT, None), DT * 0.125 * 0.5 * (net(0.3, X, None) + 3 * X), rtol=1e-5, atol=1e-6
+    )
+
+
 def test_a_steps_reference_survives_jit():
     step = sx.Drift.from_step(lambda x, dt: x / (1 + dt), reverse=sx.negative_step)
     equation = -step + 2 * sx.Score(net, g, around=step)

@@ -1,6 +1,5 @@
-"""Training: it finds the exact score, repeats bit for bit, reports, resumes, and stops where it must."""
+"""Training: it finds the exact score, repeats bit for bit, reports, and compiles once."""
 
-import functools
 import io
 import logging
 import re
@@ -16,28 +15,8 @@ import pytest
 import smdpx as sx
 from smdpx.equation._score import scores
 from smdpx.learning import _progress
-from smdpx.learning._fingerprint import digest
-from tests._problems import Slope, Stationary
-
-KEY = jax.random.key(0)
-process = Stationary(var=0.25, g=0.5)
-P, g = process.P, process.g
-TS = np.linspace(0, 1, 21)
-PATHS = sx.Trajectories(process.paths(64, TS, jax.random.key(1)), TS)
-SHORT = [sx.Stage(updates=30, batch=16, learning_rate=1e-2)]
-
-
-def mlp():
-    return sx.Score(sx.nn.MLP(widths=(4,), key=jax.random.key(2)), g)
-
-
-def fit(key=KEY, s=None, curriculum=SHORT, **how):
-    return sx.fit(-P + 2 * (mlp() if s is None else s), PATHS, key=key, curriculum=curriculum, **how)
-
-
-def weights(trained):
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(eqx.filter(trained, eqx.is_inexact_array))])
-
+from tests._problems import Slope
+from tests._trainings import KEY, PATHS, SHORT, TS, P, fit, g, mlp, process, weights
 
 # What is learned
 
@@ -260,83 +239,6 @@ def test_on_a_terminal_it_shows_loss_and_metrics(monkeypatch):
         assert word in shown
 
 
-# Stop and go on
-
-
-class Interrupted(Exception):
-    pass
-
-
-@pytest.mark.parametrize("stop", [10, 44], ids=["within a stage", "in the next"])
-def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, stop):
-    curriculum = [*SHORT, sx.Stage(3, 20, 1e-3, batch=16)]
-    file = tmp_path / "run" / "state.eqx"
-
-    def interrupt(progress):
-        if progress.update >= stop:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        fit(curriculum=curriculum, checkpoint=file, callback=interrupt)
-    seen = []
-    resumed = fit(curriculum=curriculum, checkpoint=file, callback=seen.append)
-    assert stop < seen[0].update <= stop + 2
-    np.testing.assert_array_equal(weights(resumed), weights(fit(curriculum=curriculum)))
-
-
-def test_a_finished_training_is_not_repeated(tmp_path):
-    seen = []
-    done = fit(checkpoint=tmp_path / "state.eqx")
-    again = fit(checkpoint=tmp_path / "state.eqx", callback=seen.append)
-    assert seen == []
-    np.testing.assert_array_equal(weights(done), weights(again))
-
-
-OTHERS = {
-    "key": {"key": jax.random.key(7)},
-    "curriculum": {"curriculum": [*SHORT, sx.Stage(3, 20, batch=16)]},
-    "loss": {"loss": sx.WindowLoss(weights=lambda j: 1 / j)},
-    "optimizer": {"optimizer": optax.sgd},
-    "average": {"average": 0.5},
-    "equation": {"s": sx.Score(sx.nn.MLP(widths=(5,), key=KEY), g)},
-}
-
-
-@pytest.mark.parametrize("what", OTHERS)
-def test_a_checkpoint_of_another_training_is_an_error_that_names_what_differs(tmp_path, what):
-    fit(checkpoint=tmp_path / "state.eqx")
-    with pytest.raises(ValueError, match=rf"by a training with another {what}\. .*delete the file"):
-        fit(checkpoint=tmp_path / "state.eqx", **OTHERS[what])
-
-
-def test_a_checkpoint_of_other_data_is_an_error_too(tmp_path):
-    fit(checkpoint=tmp_path / "state.eqx")
-    with pytest.raises(ValueError, match="another data"):
-        sx.fit(-P + 2 * mlp(), PATHS[1:], key=KEY, curriculum=SHORT, checkpoint=tmp_path / "state.eqx")
-
-
-def test_a_shorter_curriculum_does_not_return_what_a_longer_one_began(tmp_path):
-    fit(curriculum=[*SHORT, sx.Stage(3, 20, batch=16)], checkpoint=tmp_path / "state.eqx")
-    with pytest.raises(ValueError, match="another curriculum"):
-        fit(checkpoint=tmp_path / "state.eqx")
-
-
-def test_functions_are_told_apart_by_their_code_and_what_they_close_over():
-    def power(k):
-        return lambda j: j**k
-
-    assert digest(power(2)) == digest(power(2)) != digest(power(3))
-    assert digest(lambda j: j + 1) != digest(lambda j: j + 2)
-    assert digest(jax.jit(power(2))) != digest(jax.jit(power(3)))
-    assert digest(functools.partial(pow, exp=2)) != digest(functools.partial(pow, exp=3))
-
-
-def test_what_is_no_checkpoint_is_named(tmp_path):
-    (tmp_path / "state.eqx").write_bytes(b"\x93NUMPY")
-    with pytest.raises(ValueError, match="no checkpoint of `fit`"):
-        fit(checkpoint=tmp_path / "state.eqx")
-
-
 # Compilation
 
 
@@ -378,36 +280,3 @@ def test_learning_rates_may_be_traced():
     for i, rate in enumerate([1e-3, 1e-2]):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], many)
         np.testing.assert_allclose(weights(one), weights(train(rate)), rtol=1e-4, atol=1e-6)
-
-
-# Divergence
-
-
-def test_a_loss_that_is_not_finite_names_the_update_and_hands_back_the_last_finite_model():
-    # After three good updates the learning rate explodes.
-    rates = optax.piecewise_constant_schedule(1e-3, {3: 1e35})
-    curriculum = [*SHORT, sx.Stage(3, 50, rates, batch=16)]
-    with pytest.raises(sx.FitDiverged, match=r"update 34 \(window 3\).*clip_by_global_norm") as error:
-        fit(curriculum=curriculum, optimizer=optax.sgd)
-    diverged = error.value
-    assert (diverged.update, diverged.window) == (34, 3)
-    assert np.isfinite(diverged.loss)
-    assert f"{diverged.loss:.6g}" in str(diverged)
-    assert isinstance(diverged.trained, sx.Score)
-    assert np.isfinite(weights(diverged.trained)).all()
-
-
-def test_a_divergence_at_the_very_start_hands_back_the_start():
-    s = sx.Score(Slope(float("1e30")), g)
-    with pytest.raises(sx.FitDiverged, match="update 0") as error:
-        fit(s=s)
-    assert float(error.value.trained.net.a) == pytest.approx(1e30)
-
-
-def test_under_vmap_a_divergence_is_an_error_too():
-    with pytest.raises(Exception, match="not finite"):
-        jax.vmap(lambda key: weightless(fit(s=sx.Score(Slope(1e30), g), key=key)))(jax.random.split(KEY, 2))
-
-
-def weightless(trained):
-    return trained.net.a

@@ -58,6 +58,22 @@ def test_a_simulators_step_is_measured_by_its_increment():
     assert float(sx.check_references(P + g, paths).forgotten) == pytest.approx(4, rel=0.05)
 
 
+def test_where_each_trajectory_has_its_own_times_the_rates_are_those_of_its_states():
+    # dx = -x³ dt: the linear rate is -3 E x², 3 before t = .5 and 27 after it, whichever trajectory was seen when.
+    states = np.repeat([[1.0], [3.0]], 20, axis=0) * np.ones(11)
+    ts = np.repeat([[0.0], [0.51]], 20, axis=0) + np.linspace(0, 0.5, 11)
+    P, g = sx.Drift(lambda t, x, args: -(x**3)), sx.Diffusion(1.0)
+    paths = sx.Trajectories(states.astype(np.float32), ts)
+    assert float(sx.check_references(P + g, paths).forgotten) == pytest.approx(0.5 * 3 + 0.5 * 27, rel=0.03)
+
+
+def test_where_each_trajectory_has_its_own_conditions_the_rate_is_their_mean():
+    P, g = sx.Drift(lambda t, x, args: -args["rate"] * x), sx.Diffusion(lambda t, args: args["rate"] / 10)
+    args = {"rate": sx.PerSample(np.linspace(0, 4, 40, dtype=np.float32))}
+    paths = sx.simulate(P + g, jr.normal(K[0], (40,)), TS, key=K[1], args=args)
+    assert float(sx.check_references(P + g, paths).forgotten) == pytest.approx(2, rel=1e-3)
+
+
 # `fit` says so where it can see it
 
 

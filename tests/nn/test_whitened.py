@@ -43,6 +43,19 @@ def test_between_two_times_the_variance_is_linear_as_that_of_brownian_motion():
     assert float(-1 / net.linear(0.5).rates) == pytest.approx(1.5, rel=0.1)
 
 
+def test_times_of_their_own_that_are_all_alike_are_no_other_data():
+    x = jnp.cumsum(jr.normal(K[1], (50, 21)), axis=1)
+    shared, own = noise_of(sx.Trajectories(x, TS)), noise_of(sx.Trajectories(x, np.tile(TS, (50, 1))))
+    for t in TS[[0, 7, 20]]:
+        np.testing.assert_allclose(own(t, jnp.array(0.3)), shared(t, jnp.array(0.3)), rtol=1e-4)
+
+
+def test_a_gap_that_no_trajectory_covers_is_bridged():
+    x = jnp.cumsum(jr.normal(K[1], (40, 11)), axis=1)
+    ts = np.repeat([[0.0], [2.0]], 20, axis=0) + np.linspace(0, 1, 11)
+    assert float(noise_of(sx.Trajectories(x, ts)).linear(1.5).rates) < 0
+
+
 def test_of_a_field_it_is_whitened_mode_by_mode():
     fields = sx.data.gaussian_random_fields(2000, 8, key=K[1])
     paths = sx.Trajectories(jnp.stack([fields] * 3, axis=1), [0.0, 0.1, 0.2])

@@ -46,6 +46,16 @@ def test_finite_but_absurd_is_said():
     assert float(x[1, -2]) < np.inf
 
 
+def test_one_nan_of_many_is_said_and_dropped():
+    # XLA's maximum over this many numbers leaves NaN out.
+    lost = sx.ReverseDrift(lambda t, x, args: jnp.where(x > 1, jnp.nan, 0))
+    with pytest.warns(sx.NonFiniteWarning, match=r"1 of 10000 solutions .*\(sample 7777\)"):
+        x = sx.solve(lost, jnp.zeros((10_000, 2)).at[7777, 1].set(2.0), [1.0, 0.5, 0.0], saveat=dfx.SaveAt(t1=True))
+    kept, dropped = sx.finite(x)
+    assert kept.shape == (9_999, 1, 2)
+    np.testing.assert_array_equal(dropped, [1])
+
+
 def test_room_that_diffrax_left_empty_is_no_solution():
     how = {"solver": dfx.Tsit5(), "stepsize_controller": dfx.PIDController(rtol=1e-3, atol=1e-3)}
     x = sx.solve(CUBE, X[:1], TS, saveat=dfx.SaveAt(steps=True), **how)

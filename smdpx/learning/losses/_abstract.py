@@ -21,9 +21,11 @@ class AbstractLoss(eqx.Module):
     Attributes:
         coefficient: the score's coefficient in the equation that the loss is minimised by; None where any
             coefficient trains the same score.
+        in_noise: whether it counts in units of one step's noise, so that a perfect one-step loss is about 1.
     """
 
     coefficient: ClassVar[int | None] = None
+    in_noise: ClassVar[bool] = False
 
     def check(self, equation: AbstractDrift | SDE) -> None:
         """Raise where the loss has no meaning for this equation; `fit` asks before it compiles anything."""

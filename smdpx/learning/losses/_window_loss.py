@@ -49,6 +49,7 @@ class WindowLoss(AbstractLoss):
     """
 
     coefficient: ClassVar[int | None] = 2
+    in_noise: ClassVar[bool] = True
 
     weights: Callable[[Any], Any] | None = None
     solver: dfx.AbstractSolver | None = None
@@ -102,6 +103,7 @@ class TwoWayLoss(AbstractLoss):
     """
 
     coefficient: ClassVar[int | None] = 1
+    in_noise: ClassVar[bool] = True
 
     window: WindowLoss = WindowLoss()
 

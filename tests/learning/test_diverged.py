@@ -1,0 +1,85 @@
+"""What goes wrong in a training is said: a loss that is not finite, scales far off, times that look alike."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import smdpx as sx
+from tests._problems import Slope
+from tests._trainings import KEY, PATHS, SHORT, TS, P, fit, g, mlp, weights
+
+
+def test_a_loss_that_is_not_finite_names_the_update_and_hands_back_the_last_finite_model():
+    # After three good updates the learning rate explodes.
+    rates = optax.piecewise_constant_schedule(1e-3, {3: 1e35})
+    curriculum = [*SHORT, sx.Stage(3, 50, rates, batch=16)]
+    with pytest.raises(sx.FitDiverged, match=r"update 34 \(window 3\).*clip_by_global_norm") as error:
+        fit(curriculum=curriculum, optimizer=optax.sgd)
+    diverged = error.value
+    assert (diverged.update, diverged.window) == (34, 3)
+    assert np.isfinite(diverged.loss)
+    assert f"{diverged.loss:.6g}" in str(diverged)
+    assert isinstance(diverged.trained, sx.Score)
+    assert np.isfinite(weights(diverged.trained)).all()
+
+
+def test_a_divergence_at_the_very_start_hands_back_the_start():
+    s = sx.Score(Slope(float("1e30")), g)
+    with pytest.raises(sx.FitDiverged, match=r"update 0 .*no learning rate will help.*sx\.nn\.Whitened") as error:
+        fit(s=s)
+    assert float(error.value.trained.net.a) == pytest.approx(1e30)
+
+
+def test_under_vmap_a_divergence_is_an_error_too():
+    with pytest.raises(Exception, match="not finite"):
+        jax.vmap(lambda key: weightless(fit(s=sx.Score(Slope(1e30), g), key=key)))(jax.random.split(KEY, 2))
+
+
+def weightless(trained):
+    return trained.net.a
+
+
+# Scales and clocks
+
+
+ONCE = [sx.Stage(updates=1, batch=4)]
+
+
+def train_on(paths, net, noise):
+    return sx.fit(-P + 2 * sx.Score(net, noise), paths, key=KEY, curriculum=ONCE)
+
+
+def said(*what):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train_on(*what)
+    return [str(warning.message) for warning in caught]
+
+
+def test_a_network_far_off_the_scale_of_the_data_is_told_of_whitened():
+    paths, noise = sx.Trajectories(1000 * PATHS.x, TS), sx.Diffusion(500.0)
+    with pytest.warns(UserWarning, match=r"loss begins at \d\.\de\+\d+.*sx\.nn\.Whitened\(net, paths\)"):
+        train_on(paths, mlp().net, noise)
+    assert said(paths, sx.nn.Whitened(mlp().net, paths), noise) == []
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1.0, 0.0), (0.0, 1e-4), (1000.0, 1001.0)])
+def test_times_that_a_network_cannot_tell_apart_are_said(start, end):
+    paths = sx.Trajectories(PATHS.x, start + (end - start) * TS)
+    with pytest.warns(UserWarning, match=rf"hardly differs between t = {start:g} and {end:g}.*sx\.nn\.Whitened"):
+        train_on(paths, mlp().net, g)
+
+
+def test_of_usual_times_nothing_is_said():
+    assert said(PATHS, mlp().net, g) == []
+
+
+def test_a_traced_number_in_the_optimiser_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"`optimizer` holds a number .* traces.*Stage\(learning_rate=\.\.\.\)"):
+        jax.vmap(lambda rate: weightless(fit(s=sx.Score(Slope(1.0), g), optimizer=lambda lr: optax.adam(rate))))(
+            jnp.array([1e-3, 1e-2])
+        )
