@@ -48,7 +48,7 @@ from .learning.losses._score_matching import (
 from .learning.losses._transition_loss import TransitionLoss as TransitionLoss
 from .learning.losses._window_loss import TwoWayLoss as TwoWayLoss, WindowLoss as WindowLoss
 from .solving._check import StepReport as StepReport, check as check
-from .solving._exponential import ExponentialEuler as ExponentialEuler
+from .solving._exponential import ExponentialEuler as ExponentialEuler, ExponentialHeun as ExponentialHeun
 from .solving._finite import NonFiniteWarning as NonFiniteWarning, finite as finite
 from .solving._solve import solve as solve
 from .solving._sweep import sweep as sweep

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import abc
 import functools
-import operator
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 import equinox as eqx
 import jax.tree_util as jtu
+from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
 from ._balance import Link, blended, cancelled, links, printed
 from ._coefficient import as_coefficient, scale
 from ._diffusion import Diffusion
-from ._linear import AbstractLinear
+from ._linear import AbstractLinear, plus, times
 
 __all__ = ["SDE", "AbstractDrift", "Forward", "Reverse"]
 
@@ -76,8 +76,8 @@ class AbstractDrift(eqx.Module, Generic[D]):
         """Raise where minus this drift has no meaning; a rate's always has."""
         return
 
-    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
-        """The stiff linear part of the rate at t, where the drift's function states one."""
+    def linear(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
+        """The stiff linear part of the rate at t, where the drift's function states one: a tree like the state's."""
         return None
 
     @property
@@ -208,10 +208,9 @@ class Scaled(AbstractDrift[Any]):
         """That of the same summand in the other direction of time."""
         return self.reverse().increment(t, x, dt, args)
 
-    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
+    def linear(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
         """±coefficient · the drift's."""
-        linear = self.drift.linear(t, args)
-        return None if linear is None else (-1 if self.reversed else 1) * (self.coefficient * linear)
+        return times(-1 if self.reversed else 1, times(self.coefficient, self.drift.linear(t, args)))
 
     @property
     def states_linear(self) -> bool:
@@ -291,10 +290,9 @@ class Sum(AbstractDrift[Any]):
                 return blended(w, change, part.coefficient - 1, lambda: _add(*map(back, physics)))
         return change
 
-    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
+    def linear(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
         """The sum of those that the parts state."""
-        stated = [linear for linear in (part.linear(t, args) for part in self.parts) if linear is not None]
-        return functools.reduce(operator.add, stated) if stated else None
+        return functools.reduce(plus, (part.linear(t, args) for part in self.parts))
 
     @property
     def states_linear(self) -> bool:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
 from ._coefficient import as_coefficient, check_callable
@@ -92,11 +93,13 @@ class Diffusion(eqx.Module):
             return eqx.tree_at(lambda noise: noise.g.c, self, _as_array(self.g.c))
         return self if callable(self.g) else jtu.tree_map(_as_array, self)
 
-    def number(self, t: RealScalarLike, args: Args = None) -> Any:
-        """The value of g at t where it is one number, as linear parts of scores need it."""
+    def numbers(self, t: RealScalarLike, tree: Any, args: Args = None) -> PyTree:
+        """The value of g at t for each leaf of a tree of this structure, as linear parts of scores need it."""
         g = self(t, args)
-        if jtu.tree_structure(g) != jtu.tree_structure(0) or np.shape(g) != ():
-            raise TypeError(f"The stiff linear part of a score needs a g that is one number at each time; got {g}.")
+        if jtu.tree_structure(g) == jtu.tree_structure(0):
+            return jtu.tree_unflatten(tree, [g] * tree.num_leaves)
+        if jtu.tree_structure(g) != tree:
+            raise TypeError(f"The stiff linear part of a score has the tree {tree}, and its g {jtu.tree_structure(g)}.")
         return g
 
     def like(self, t: RealScalarLike, x: State, args: Args = None) -> State:

@@ -20,6 +20,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
 from ._algebra import SDE, AbstractDrift, Forward, Reverse
@@ -60,7 +61,7 @@ class Drift(AbstractDrift[Forward]):
         """f(t, x, args)."""
         return self.f(t, x, args)
 
-    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
+    def linear(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
         """f.linear(t), or f.linear(t, args), where f has such a method."""
         return stated(self.f, t, args)
 
@@ -137,7 +138,7 @@ class ReverseDrift(AbstractDrift[Reverse]):
         """f(t, x, args)."""
         return self.f(t, x, args)
 
-    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
+    def linear(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
         """f.linear(t), or f.linear(t, args), where f has such a method."""
         return stated(self.f, t, args)
 
@@ -156,7 +157,7 @@ def has(f: Any, method: str) -> bool:
     return callable(getattr(type(f), method, None))
 
 
-def stated(f: Any, t: RealScalarLike, args: Args) -> AbstractLinear | None:
+def stated(f: Any, t: RealScalarLike, args: Args) -> PyTree[AbstractLinear]:
     """The linear part that a function states by a method `linear`, if any."""
     if not has(f, "linear"):
         return None

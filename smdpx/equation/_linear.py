@@ -3,7 +3,8 @@
     f(t, x) = L(t) x + N(t, x),     L = B⁻¹ diag(rates) B
 
 A function given to `Drift` or `Score` may have a method `linear(t)` that returns its L. The algebra adds
-them up, so that `-P + 2*s` has one too, and `ExponentialEuler` treats it exactly.
+them up, so that `-P + 2*s` has one too, and `ExponentialEuler` and `ExponentialHeun` treat it exactly. Of a state that
+is a tree L is a tree like it: an operator for each array, or None for an array that has no stiff part.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float, Inexact, PyTree
 
-from .._types import RealScalarLike
+from .._types import RealScalarLike, State
 
 __all__ = ["AbstractLinear", "Diagonal", "Fourier"]
 
@@ -191,3 +193,40 @@ class Fourier(AbstractLinear):
         """The real field with this half spectrum."""
         sizes = [x.shape[axis] for axis in self.alike]
         return jnp.fft.irfftn(coefficients, s=sizes, axes=self.alike, norm="ortho").astype(x.dtype)
+
+
+def is_part(leaf: Any) -> bool:
+    """Whether it is what a linear part has for one array: an operator, or None for none."""
+    return leaf is None or isinstance(leaf, AbstractLinear)
+
+
+def times(c: RealScalarLike, linear: PyTree[AbstractLinear]) -> PyTree[AbstractLinear]:
+    """The linear part c · L, array by array."""
+    return jtu.tree_map(lambda L: None if L is None else c * L, linear, is_leaf=is_part)
+
+
+def plus(first: PyTree[AbstractLinear], second: PyTree[AbstractLinear]) -> PyTree[AbstractLinear]:
+    """The sum of two linear parts, array by array; where one has None it is the other's."""
+    if first is None or second is None:
+        return second if first is None else first
+    if isinstance(first, AbstractLinear) and isinstance(second, AbstractLinear):
+        return first + second
+    structures = [jtu.tree_structure(linear, is_leaf=is_part) for linear in (first, second)]
+    if structures[0] != structures[1]:
+        raise TypeError(
+            f"The stiff linear parts of one equation are of one state; got the trees {structures[0]} and "
+            f"{structures[1]}: give each the state's, None for an array that has no stiff part."
+        )
+    return jtu.tree_map(plus, first, second, is_leaf=is_part)
+
+
+def linear_parts(linear: PyTree[AbstractLinear], x: State) -> list[AbstractLinear]:
+    """The operator of each array of one state, of rates zero where there is none."""
+    parts, tree = jtu.tree_flatten(linear, is_leaf=is_part)
+    arrays, states = jtu.tree_flatten(x)
+    if tree != states:
+        raise TypeError(
+            f"`linear(t)` returns the tree {tree}, and the state is {states}: return one of the state's structure, a "
+            "`sx.Fourier` or a `sx.Diagonal` for each array, None for an array that has no stiff part."
+        )
+    return [Diagonal.like(array) if part is None else part for part, array in zip(parts, arrays, strict=True)]

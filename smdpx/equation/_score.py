@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
 from ._algebra import SDE, AbstractDrift, Forward, Reverse
@@ -21,7 +23,7 @@ from ._along import Along
 from ._coefficient import check_callable
 from ._diffusion import Diffusion
 from ._drift import has, stated
-from ._linear import AbstractLinear
+from ._linear import AbstractLinear, Diagonal, is_part
 
 __all__ = ["Score", "Trained"]
 
@@ -158,12 +160,15 @@ class Score(AbstractDrift[Reverse]):
         reference: Any = self.reference
         return jtu.tree_map(jnp.add, change(reference), change(self.free()))
 
-    def linear(self, t: RealScalarLike, args: Args = None) -> AbstractLinear | None:
-        """D's; or ½ g(t)² net.linear(t), where the network has such a method."""
+    def linear(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
+        """D's; or ½ g(t)² net.linear(t), where the network has such a method: of each array with its own g."""
         if self.around is not None:
             return self.around.linear(t, args)
         linear = stated(self.net, t, args)
-        return None if linear is None else 0.5 * self.g.number(t, args) ** 2 * linear
+        if linear is None:
+            return None
+        g = self.g.numbers(t, jtu.tree_structure(linear, is_leaf=is_part), args)
+        return jtu.tree_map(_half_square, linear, g, is_leaf=is_part)
 
     @property
     def states_linear(self) -> bool:
@@ -172,6 +177,18 @@ class Score(AbstractDrift[Reverse]):
 
     def __repr__(self) -> str:
         return f"½g²·{self.name}(t, x)"
+
+
+def _half_square(L: AbstractLinear | None, g: Any) -> AbstractLinear | None:
+    if L is None:
+        return None
+    if isinstance(L, Diagonal):  # component by component, like the noise
+        return L.with_rates(0.5 * g**2 * L.rates)
+    if np.shape(g) != ():
+        raise TypeError(
+            f"The stiff linear part of a score needs a g that is one number at each time, for each array; got {g}."
+        )
+    return 0.5 * g**2 * L
 
 
 def scores(equation: AbstractDrift | SDE) -> list[tuple[Any, Score]]:

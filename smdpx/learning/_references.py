@@ -16,6 +16,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -23,7 +24,7 @@ from .._types import Args
 from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import first_row, map_rows
 from ..equation._diffusion import Diffusion
-from ..equation._linear import AbstractLinear, Diagonal
+from ..equation._linear import AbstractLinear, Diagonal, is_part
 from ..solving import _validate as validate
 from ..solving._terms import over_samples
 from ._moments import at_nodes, moments
@@ -162,13 +163,17 @@ def warn_of_growth(equation: AbstractDrift | SDE, times: tuple[float, float], ar
     ts = np.linspace(*times, 17)
     try:
         drift = equation.drift if isinstance(equation, SDE) else equation
-        rates = [L.rates for t in ts if (L := drift.linear(jnp.asarray(t), first_row(args))) is not None]
+        stated = [drift.linear(jnp.asarray(t), first_row(args)) for t in ts]
     except TypeError:  # a linear part that has no number here is the solver's business
         return
-    if not rates or not validate.is_concrete(rates):
+    # One array of rates for each array of the state that has a linear part.
+    rates = [[L.rates for L in jtu.tree_leaves(linear, is_leaf=is_part) if L is not None] for linear in stated]
+    if not validate.is_concrete(rates):
         return
-    growth = _growth(ts, np.stack([np.asarray(rate, np.float64) for rate in rates]))
-    if growth.max() > _TOO_MUCH:
+    for each in zip(*rates, strict=False):
+        growth = _growth(ts, np.stack([np.asarray(rate, np.float64) for rate in each]))
+        if growth.max() <= _TOO_MUCH:
+            continue
         worst = np.unravel_index(np.argmax(growth), growth.shape)
         warnings.warn(
             f"`{equation}` is under-damped: its linear part alone grows by e^{growth.max():.0f} over the solve (mode "

@@ -1,7 +1,8 @@
-"""What the networks of square fields share: checks of a field, convolutions of one sample, initial weights.
+"""What the networks of fields share: checks of a field, convolutions of one sample, initial weights.
 
-Activations of one sample are (n, n, channels): under vmap XLA sees one NHWC convolution, on two cores 5 to 15%
-faster than NCHW in the gradient. Weights are stored (out, in, height, width), as PyTorch does.
+Fields have one to three axes of equal length. Activations of one sample are (n, n, channels): under vmap XLA sees one
+NHWC convolution, on two cores 5 to 15% faster than NCHW in the gradient. Weights are stored (out, in, height, width),
+as PyTorch does; those of other dimensions alike.
 """
 
 from functools import partial
@@ -19,7 +20,7 @@ from jaxtyping import Array, Float
 from .._types import Key
 
 Boundary: TypeAlias = Literal["periodic", "zero"]
-Pads: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+Pads: TypeAlias = tuple[tuple[int, int], ...]
 """Cells added before and after, on each axis."""
 
 SLOPE = 0.01
@@ -27,19 +28,22 @@ SLOPE = 0.01
 
 
 class Layer(NamedTuple):
-    """A layer to be: its place in a nested dict ("block1/conv1"), its weights' shape (OIHW) and their deviation."""
+    """A layer to be: its place in a nested dict ("block1/conv1"), its weights' shape (out, in, ...), their spread."""
 
     path: str
     shape: tuple[int, ...]
     std: float
 
 
-def square(shape: int | tuple[int, int], owner: str) -> tuple[int, int]:
+def sides(shape: int | tuple[int, ...], owner: str) -> tuple[int, ...]:
     """The shape of a network's fields, checked; an int n stands for (n, n)."""
-    sides = (shape, shape) if isinstance(shape, int) else tuple(shape)
-    if len(sides) != 2 or sides[0] != sides[1] or sides[0] < 1:
-        raise ValueError(f"`shape` must be that of a square field, n or (n, n) with n >= 1, got {shape}: `{owner}(32)`")
-    return sides[0], sides[1]
+    lengths = (shape, shape) if isinstance(shape, int) else tuple(shape)
+    if not 1 <= len(lengths) <= 3 or len(set(lengths)) > 1 or lengths[0] < 1:
+        raise ValueError(
+            f"`shape` must be that of a square field, n or (n, n) with n >= 1, or (n,) or (n, n, n), got {shape}: "
+            f"`{owner}(32)`, and in one dimension `{owner}((64,))`"
+        )
+    return lengths
 
 
 def at_least_1(**counts: int) -> None:
@@ -49,13 +53,14 @@ def at_least_1(**counts: int) -> None:
             raise ValueError(f"`{name}` must be at least 1, got {count}")
 
 
-def as_field(x: Any, shape: tuple[int, int] | None, dtype: Any, mend: str) -> Array:
-    """One field as an array, or an error: a square of the network's shape (None: of any), in its precision."""
+def as_field(x: Any, shape: tuple[int | None, ...], dtype: Any, mend: str) -> Array:
+    """One field as an array, or an error: of the network's shape (None: of any side), in its precision."""
     x = jnp.asarray(x)
-    if x.ndim != 2 or x.shape[0] != x.shape[1] or (shape is not None and x.shape != shape):
-        expected = "a square field (n, n)" if shape is None else f"one field of shape {shape}"
+    if x.ndim != len(shape) or len(set(x.shape)) > 1 or shape[0] not in (None, x.shape[0]):
+        free = "a field (n,)" if len(shape) == 1 else "a square field (n, n)"
+        expected = free if shape[0] is None else f"one field of shape {shape}"
         batch = " For a batch, write `jax.vmap(net, in_axes=(None, 0))(t, x)`."
-        raise ValueError(f"`x` must be {expected}, got shape {x.shape}.{batch if x.ndim > 2 else ''} {mend}")
+        raise ValueError(f"`x` must be {expected}, got shape {x.shape}.{batch if x.ndim > len(shape) else ''} {mend}")
     if x.dtype != dtype:
         raise TypeError(
             f"`x` is {x.dtype} and the network's weights are {dtype}. Write `x.astype(jnp.{dtype})`, or build the "
@@ -65,20 +70,27 @@ def as_field(x: Any, shape: tuple[int, int] | None, dtype: Any, mend: str) -> Ar
 
 
 def conv(
-    h: Float[Array, "n n ins"], layer: dict[str, Array], pads: tuple[int, int], boundary: Boundary = "zero"
-) -> Float[Array, "n n outs"]:
-    """Correlate with the layer's weights, ``pads`` cells added before and after on both axes, and add the bias."""
+    h: Float[Array, "*cells ins"], layer: dict[str, Array], pads: tuple[int, int], boundary: Boundary = "zero"
+) -> Float[Array, "*cells outs"]:
+    """Correlate with the layer's weights, ``pads`` cells added before and after on each axis, and add the bias."""
+    axes = h.ndim - 1
     if boundary == "zero" or pads == (0, 0):
-        return _correlate(h, layer["w"], (pads, pads)) + layer["b"][None, None]
-    wrapped = jnp.pad(h, (pads, pads, (0, 0)), mode="wrap")
+        return _correlate(h, layer["w"], (pads,) * axes) + _bias(layer, axes)
+    wrapped = jnp.pad(h, (*(pads,) * axes, (0, 0)), mode="wrap")
     # One row of zeros too many, dropped: XLA's CPU convolution (jax 0.10.2) is 4 times slower at a batch of 16 where
     # it pads nothing, and so is its weights' gradient.
-    return _correlate(wrapped, layer["w"], ((0, 1), (0, 0)))[: h.shape[0]] + layer["b"][None, None]
+    more = ((0, 1), *((0, 0),) * (axes - 1))
+    return _correlate(wrapped, layer["w"], more)[: h.shape[0]] + _bias(layer, axes)
 
 
-def conv_up(h: Float[Array, "n n ins"], layer: dict[str, Array]) -> Float[Array, "m m outs"]:
-    """The 3x3 transposed convolution with stride 2, m = 2n: correlate with h and zeros in between, add the bias."""
-    return _correlate(h, layer["w"], ((2, 1), (2, 1)), 2) + layer["b"][None, None]
+def conv_up(h: Float[Array, "*cells ins"], layer: dict[str, Array]) -> Float[Array, "*twice outs"]:
+    """The 3x3 transposed convolution with stride 2: correlate with h and zeros in between, and add the bias."""
+    axes = h.ndim - 1
+    return _correlate(h, layer["w"], ((2, 1),) * axes, 2) + _bias(layer, axes)
+
+
+def _bias(layer: dict[str, Array], axes: int) -> Array:
+    return layer["b"][(None,) * axes]
 
 
 # Inside a loop XLA's CPU backend is 20 times slower in any layout but NHWC, with kernels HWIO (jax issue 12868): it
@@ -87,7 +99,7 @@ def conv_up(h: Float[Array, "n n ins"], layer: dict[str, Array]) -> Float[Array,
 # forward mode are not transposed, and so are slow in such loops.
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _correlate(h: Array, w: Array, pads: Pads, dilation: int = 1) -> Array:
-    return _convolve(h[None], w.transpose(2, 3, 1, 0), pads, dilation, ("NHWC", "HWIO", "NHWC"))[0]
+    return _convolve(h[None], w.transpose(*range(2, w.ndim), 1, 0), pads, dilation, _layouts(h, "N_C", "_IO", "N_C"))[0]
 
 
 def _correlate_jvp(pads: Pads, dilation: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
@@ -96,18 +108,27 @@ def _correlate_jvp(pads: Pads, dilation: int, primals: Any, tangents: Any) -> tu
     parts = []
     # What is not differentiated, such as the input, would otherwise be a convolution of zeros.
     if not isinstance(dh, SymbolicZero):
-        parts.append(_convolve(dh[None], w.transpose(2, 3, 0, 1), pads, dilation, ("NHWC", "HWOI", "NHWC"))[0])
+        layouts, outs_ins_last = _layouts(h, "N_C", "_OI", "N_C"), w.transpose(*range(2, w.ndim), 0, 1)
+        parts.append(_convolve(dh[None], outs_ins_last, pads, dilation, layouts)[0])
     if not isinstance(dw, SymbolicZero):
-        ins_first, outs_last = h[None].transpose(3, 1, 2, 0), dw.transpose(1, 2, 3, 0)
-        parts.append(_convolve(ins_first, outs_last, pads, dilation, ("CHWN", "IHWO", "HWNC"))[:, :, 0])
+        ins_first, outs_last = jnp.swapaxes(h[None], 0, -1), jnp.moveaxis(dw, 0, -1)
+        layouts = _layouts(h, "C_N", "I_O", "_NC")
+        parts.append(_convolve(ins_first, outs_last, pads, dilation, layouts)[..., 0, :])
     return out, sum(parts[1:], parts[0])  # never empty: JAX calls this where something is differentiated
 
 
 _correlate.defjvp(_correlate_jvp, symbolic_zeros=True)
 
 
+def _layouts(h: Array, left: str, right: str, out: str) -> tuple[str, str, str]:
+    """Layouts with the axes of a field h (..., channels) in place of the dash: HW of a square."""
+    cells = "DHW"[4 - h.ndim :]
+    return left.replace("_", cells), right.replace("_", cells), out.replace("_", cells)
+
+
 def _convolve(h: Array, w: Array, pads: Pads, dilation: int, layouts: tuple[str, str, str]) -> Array:
-    return lax.conv_general_dilated(h, w, (1, 1), pads, lhs_dilation=(dilation, dilation), dimension_numbers=layouts)
+    ones, dilations = (1,) * len(pads), (dilation,) * len(pads)
+    return lax.conv_general_dilated(h, w, ones, pads, lhs_dilation=dilations, dimension_numbers=layouts)
 
 
 def leaky_relu(h: Array) -> Array:

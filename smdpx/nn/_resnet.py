@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
-from ._conv import Boundary, Layer, as_field, at_least_1, conv, deviation, init_layers, leaky_relu, square
+from ._conv import Boundary, Layer, as_field, at_least_1, conv, deviation, init_layers, leaky_relu, sides
 
 # Cells before and after that keep the size: of 4x4 convolutions, of their transposed ones, of the last, of 1x1.
 DOWN, UP, LAST, NONE = (1, 2), (2, 1), (2, 2), (0, 0)
@@ -35,8 +35,10 @@ class ResNet(eqx.Module):
 
     The receptive field has a radius of 35 cells: on 32x32 every cell of the output sees every cell of the input.
 
+    Fields of one or three dimensions, (n,) or (n, n, n), have the same network with convolutions of as many.
+
     Args:
-        shape: of one field, n or (n, n).
+        shape: of one field, n or (n, n), or (n,) or (n, n, n); without an axis for channels.
         width: channels of the activations.
         blocks: residual blocks in the encoder, and as many in the decoder.
         boundary: "periodic" (cells at the border have those at the other side as neighbours) or "zero".
@@ -50,12 +52,12 @@ class ResNet(eqx.Module):
 
     Attributes:
         enc: the encoder's arrays: "in", "block1" with "conv1" and "conv2", ..., "out", each with "w" (out, in, height,
-            width) and "b" (out,).
+            width; in other dimensions alike) and "b" (out,).
         dec: the decoder's, alike.
 
     Raises:
-        ValueError: ``shape`` is not square, a count or a scale is not positive, or ``boundary`` is neither word; or,
-            when called, x is not one field of the network's shape.
+        ValueError: ``shape`` has unequal sides, a count or a scale is not positive, or ``boundary`` is neither word;
+            or, when called, x is not one field of the network's shape.
         TypeError: when called, x has another precision than the weights.
 
     >>> import jax, jax.numpy as jnp
@@ -64,11 +66,13 @@ class ResNet(eqx.Module):
     330754
     >>> jax.vmap(net, in_axes=(None, 0))(0.1, jnp.zeros((2, 32, 32))).shape
     (2, 32, 32)
+    >>> ResNet((64,), width=8, blocks=1, key=jax.random.key(0))(0.1, jnp.zeros(64)).shape
+    (64,)
     """
 
     enc: dict[str, Any]
     dec: dict[str, Any]
-    shape: tuple[int, int] = eqx.field(static=True)
+    shape: tuple[int, ...] = eqx.field(static=True)
     blocks: int = eqx.field(static=True)
     boundary: Boundary = eqx.field(static=True)
     bypass_middle: bool = eqx.field(static=True)
@@ -77,7 +81,7 @@ class ResNet(eqx.Module):
 
     def __init__(
         self,
-        shape: int | tuple[int, int],
+        shape: int | tuple[int, ...],
         width: int = 32,
         blocks: int = 5,
         *,
@@ -94,9 +98,10 @@ class ResNet(eqx.Module):
         for name, value in (("x_scale", x_scale), ("out_scale", out_scale)):
             if not value > 0:
                 raise ValueError(f"`{name}` must be positive, got {value}")
-        arrays = init_layers(key, _layers(width, blocks), jnp.result_type(float) if dtype is None else dtype)
+        self.shape = sides(shape, "ResNet")
+        layers = _layers(width, blocks, len(self.shape))
+        arrays = init_layers(key, layers, jnp.result_type(float) if dtype is None else dtype)
         self.enc, self.dec = arrays["enc"], arrays["dec"]
-        self.shape = square(shape, "ResNet")
         self.blocks = blocks
         self.boundary = boundary
         self.bypass_middle = bypass_middle
@@ -108,7 +113,7 @@ class ResNet(eqx.Module):
 
         Args:
             t: physical time, a scalar.
-            x: one field, shape (n, n).
+            x: one field of the network's shape.
             args: ignored.
 
         Returns:
@@ -147,9 +152,9 @@ class ResNet(eqx.Module):
         return h
 
 
-def _layers(width: int, blocks: int) -> tuple[Layer, ...]:
+def _layers(width: int, blocks: int, axes: int) -> tuple[Layer, ...]:
     def layer(path: str, outs: int, ins: int, size: int, gain: float, activated: bool = False) -> Layer:
-        return Layer(path, (outs, ins, size, size), gain * deviation(ins * size**2, activated=activated))
+        return Layer(path, (outs, ins, *(size,) * axes), gain * deviation(ins * size**axes, activated=activated))
 
     layers = [layer("enc/in", width, 2, 4, 1.0), layer("enc/out", 1, width, 1, 1.0), layer("dec/in", width, 1, 4, 1.0)]
     for part in ("enc", "dec"):

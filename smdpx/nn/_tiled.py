@@ -14,13 +14,14 @@ from .._types import Args, RealScalarLike
 
 
 class Tiled(eqx.Module):
-    """A network of (n + 2 cells)² fields as one of periodic n² fields.
+    """A network of (n + 2 cells)² fields as one of periodic n² fields; of one and three dimensions alike.
 
     What the network does at its border then lies ``cells`` away from what is returned: nearly, but not exactly,
     periodic, at (1 + 2 cells / n)² times the work. The published networks are so: `Tiled(UNet(64, key=key), 16)`.
 
     Args:
-        net: called ``net(t, x, args)`` with fields of shape (n + 2 cells, n + 2 cells).
+        net: called ``net(t, x, args)`` with fields of shape (n + 2 cells, n + 2 cells). Its own `shape`, where it has
+            one, says how many axes; else there are two.
         cells: width of the frame, >= 0.
 
     Attributes:
@@ -43,7 +44,7 @@ class Tiled(eqx.Module):
         if self.cells < 0:
             raise ValueError(f"`cells` must be at least 0, got {self.cells}")
         inner = getattr(self.net, "shape", None)
-        if inner is not None and (len(inner) != 2 or min(inner) <= 2 * self.cells):
+        if inner is not None and (not 1 <= len(inner) <= 3 or min(inner) <= 2 * self.cells):
             raise ValueError(
                 f"`net` must take fields of (n + {2 * self.cells}, n + {2 * self.cells}) for `cells` = {self.cells}, "
                 f"and takes {tuple(inner)}. For n = 32, build it with shape {32 + 2 * self.cells}"
@@ -70,12 +71,11 @@ class Tiled(eqx.Module):
             ValueError: ``x`` is not one field of shape (n, n).
         """
         x = jnp.asarray(x)
-        if x.ndim != 2 or self.shape not in (None, x.shape):
+        if self.shape not in (None, x.shape) or (self.shape is None and x.ndim != 2):
             expected = "(n, n)" if self.shape is None else f"{self.shape}, {self.cells} cells less than the network's"
             raise ValueError(
                 f"`x` must be one field of shape {expected}, got {x.shape}. For a batch, write "
                 "`jax.vmap(net, in_axes=(None, 0))(t, x)`; for other sizes, wrap a network of another `shape`"
             )
         y = self.net(t, jnp.pad(x, self.cells, mode="wrap"), args)
-        rows, columns = x.shape
-        return y[self.cells : self.cells + rows, self.cells : self.cells + columns]
+        return y[tuple(slice(self.cells, self.cells + n) for n in x.shape)]

@@ -17,7 +17,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
-from ._conv import Layer, as_field, at_least_1, conv, conv_up, deviation, init_layers, leaky_relu, square
+from ._conv import Layer, as_field, at_least_1, conv, conv_up, deviation, init_layers, leaky_relu, sides
 
 
 class UNet(eqx.Module):
@@ -32,8 +32,10 @@ class UNet(eqx.Module):
     convolution but the last, with no effect on the 706,035 parameters. Of the last layer's three channels only the
     first is used, so too in the published one.
 
+    Fields of one or three dimensions, (n,) or (n, n, n), have the same network with convolutions of as many.
+
     Args:
-        shape: of one field, n or (n, n); n is a multiple of 2^(levels - 1).
+        shape: of one field, n or (n, n), or (n,) or (n, n, n); n is a multiple of 2^(levels - 1).
         widths: channels of each level, from the finest to the coarsest.
         dropout: probability that a channel is dropped, in [0, 1).
         key: draws the weights.
@@ -41,13 +43,13 @@ class UNet(eqx.Module):
 
     Attributes:
         down: arrays of the way down: "level1" (the finest) with "conv1" and "conv2", ..., each with "w" (out, in,
-            height, width) and "b" (out,).
+            height, width; in other dimensions alike) and "b" (out,).
         up: of the way up: "level1" with "up" and "conv", ....
         out: of the last layer.
 
     Raises:
-        ValueError: ``shape`` is not square or not divisible as often as there are levels, a width is not positive, or
-            ``dropout`` not in [0, 1); or, when called, x is not one field of the network's shape.
+        ValueError: ``shape`` has unequal sides or is not divisible as often as there are levels, a width is not
+            positive, or ``dropout`` not in [0, 1); or, when called, x is not one field of the network's shape.
         TypeError: when called, x has another precision than the weights, or, with dropout, ``args`` is no JAX key.
 
     >>> import jax, jax.numpy as jnp
@@ -60,13 +62,13 @@ class UNet(eqx.Module):
     down: dict[str, Any]
     up: dict[str, Any]
     out: dict[str, Any]
-    shape: tuple[int, int] = eqx.field(static=True)
+    shape: tuple[int, ...] = eqx.field(static=True)
     widths: tuple[int, ...] = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
 
     def __init__(
         self,
-        shape: int | tuple[int, int],
+        shape: int | tuple[int, ...],
         widths: tuple[int, ...] = (16, 32, 48, 64, 80, 96, 112),
         dropout: float | int = 0.0,
         *,
@@ -76,14 +78,14 @@ class UNet(eqx.Module):
         at_least_1(levels=len(widths), widths=min(widths, default=1))
         if not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be in [0, 1), got {dropout}")
-        self.shape = square(shape, "UNet")
+        self.shape = sides(shape, "UNet")
         halvings = 2 ** (len(widths) - 1)
         if self.shape[0] % halvings:
             raise ValueError(
                 f"`shape` must be a multiple of {halvings} for {len(widths)} levels, got {self.shape}. Give fewer "
                 "`widths`, or pad periodic fields with `smdpx.nn.Tiled`"
             )
-        layers = _layers(tuple(widths), bottom=self.shape[0] // halvings)
+        layers = _layers(tuple(widths), self.shape[0] // halvings, len(self.shape))
         arrays = init_layers(key, layers, jnp.result_type(float) if dtype is None else dtype)
         self.down, self.up, self.out = arrays["down"], arrays.get("up", {}), arrays["out"]
         self.widths = tuple(widths)
@@ -94,7 +96,7 @@ class UNet(eqx.Module):
 
         Args:
             t: physical time, a scalar.
-            x: one field, shape (n, n).
+            x: one field of the network's shape.
             args: a JAX key that draws the dropped channels; None: nothing is dropped.
 
         Returns:
@@ -137,13 +139,15 @@ class UNet(eqx.Module):
             )
         # All channels of all layers in one draw: one by one, compilation takes seconds.
         kept = jr.bernoulli(key, 1 - self.dropout, (sum(counts),)).astype(dtype) / (1 - self.dropout)
-        return iter([kept[None, None, start:end] for start, end in pairwise([0, *accumulate(counts)])])
+        kept = kept[(None,) * len(self.shape)]
+        return iter([kept[..., start:end] for start, end in pairwise([0, *accumulate(counts)])])
 
 
 def _halve(h: Array) -> Array:
     # Maxima of a reshaped array: the gradient of XLA's windowed maximum is a scatter.
-    n, _, channels = h.shape
-    return h.reshape(n // 2, 2, n // 2, 2, channels).max(axis=(1, 3))
+    *cells, channels = h.shape
+    pairs = [side for n in cells for side in (n // 2, 2)]
+    return h.reshape(*pairs, channels).max(axis=tuple(range(1, len(pairs), 2)))
 
 
 def _same(layer: dict[str, Array]) -> tuple[int, int]:
@@ -151,12 +155,12 @@ def _same(layer: dict[str, Array]) -> tuple[int, int]:
     return side, side
 
 
-def _layers(widths: tuple[int, ...], bottom: int) -> tuple[Layer, ...]:
+def _layers(widths: tuple[int, ...], bottom: int, axes: int) -> tuple[Layer, ...]:
     def layer(
         path: str, outs: int, ins: int, size: int, fan_in: float | int | None = None, activated: bool = True
     ) -> Layer:
-        fan_in = ins * size**2 if fan_in is None else fan_in
-        return Layer(path, (outs, ins, size, size), deviation(fan_in, activated=activated))
+        fan_in = float(ins * size**axes) if fan_in is None else fan_in
+        return Layer(path, (outs, ins, *(size,) * axes), deviation(fan_in, activated=activated))
 
     layers = []
     for i, (ins, outs) in enumerate(pairwise([2, *widths]), start=1):
@@ -164,7 +168,7 @@ def _layers(widths: tuple[int, ...], bottom: int) -> tuple[Layer, ...]:
         size = 1 if i == len(widths) and bottom == 1 else 3
         layers += [layer(f"down/level{i}/conv1", outs, ins, size), layer(f"down/level{i}/conv2", outs, outs, size)]
     for i, (outs, ins) in enumerate(pairwise(widths), start=1):
-        # With stride 2 a cell of the output sees 9/4 of the 9 taps, on average.
-        layers.append(layer(f"up/level{i}/up", outs, ins, 3, fan_in=ins * 9 / 4))
+        # With stride 2 a cell of the output sees 3/2 of the 3 taps along each axis, on average.
+        layers.append(layer(f"up/level{i}/up", outs, ins, 3, fan_in=ins * 1.5**axes))
         layers.append(layer(f"up/level{i}/conv", outs, 2 * outs, 3 if i == 1 else 1))
     return (*layers, layer("out", 3, widths[0], 5, activated=False))

@@ -14,7 +14,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .._types import Args, RealScalarLike, State
 from ..equation._fixed import Fixed
@@ -112,9 +112,9 @@ class Whitened(eqx.Module):
         clock = jtu.tree_leaves(self.scales.value, is_leaf=_is_moments)[0].clock(t)
         return self._map(scale, here, self.net(clock, self._map(whiten, here, x), args))
 
-    def linear(self, t: RealScalarLike) -> AbstractLinear:
-        """The Gaussian's part, as an operator; of states that are one array."""
-        return self.bases().with_rates(-_inverse(self.scales().at(t).variance))
+    def linear(self, t: RealScalarLike) -> PyTree[AbstractLinear]:
+        """The Gaussian's part, as an operator; of a state that is a tree, one for each array."""
+        return self._map(lambda L, here: L.with_rates(-_inverse(here.variance)), self._here(t))
 
     def outside(self, t: RealScalarLike, x: State) -> State | None:
         """How far out of the data each component is, 0 inside to 1; None where there is no guard."""
@@ -132,9 +132,9 @@ class Whitened(eqx.Module):
         """The scales at t of each array of the state."""
         return jtu.tree_map(lambda table: table.at(t), self.scales(), is_leaf=_is_moments)
 
-    def _map(self, f: Callable[[AbstractLinear, Scales, Array], Array], here: Any, x: State) -> State:
-        """f(basis, scales, array) of each array of the state."""
-        return jtu.tree_map(f, self.bases(), here, x, is_leaf=lambda leaf: isinstance(leaf, AbstractLinear))
+    def _map(self, f: Callable[..., Any], here: Any, *states: State) -> Any:
+        """f(basis, scales, array, ...) of each array of the state."""
+        return jtu.tree_map(f, self.bases(), here, *states, is_leaf=lambda leaf: isinstance(leaf, AbstractLinear))
 
 
 def _inverse(x: Array) -> Array:

@@ -13,7 +13,7 @@ trajectories that begin at different times share one τ grid.
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
@@ -29,10 +29,9 @@ from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import conditions, rows, with_rows
 from ..equation._diffusion import Diffusion
 from ..equation._drift import step_drifts
-from ..equation._phi import exponential_increment
 from ._solvers import abilities
 
-__all__ = ["Clock", "ExponentialStep", "GridNoise", "WarpedClock", "lower", "sign_of", "terms"]
+__all__ = ["Clock", "ExponentialStep", "GridNoise", "StepTimes", "WarpedClock", "lower", "sign_of", "terms"]
 
 
 class Clock(eqx.Module):
@@ -88,8 +87,8 @@ def per_sample(x: Array, ndim: int) -> Array:
 
 
 def over_samples(f: Callable[..., Any], args: Args, *arguments: Any) -> Any:
-    """f(*arguments, args) of every sample, with its own row of the conditions; an argument of no axis is shared."""
-    axes = [None if isinstance(x, jax.Array) and x.ndim == 0 else 0 for x in arguments]
+    """f(*arguments, args) of every sample, with its own row of the conditions; an array of no axis is shared."""
+    axes = jtu.tree_map(lambda x: None if isinstance(x, jax.Array) and x.ndim == 0 else 0, arguments)
     values = rows(args)
     return jax.vmap(lambda values, *a: f(*a, with_rows(args, values)), in_axes=(0, *axes))(values, *arguments)
 
@@ -114,11 +113,32 @@ def for_one(args: Args) -> Args:
     return args
 
 
-class ExponentialStep(eqx.Module):
-    """The control of an exponential step: the physical time that passes, and the noise of the step, if any."""
+class StepTimes(NamedTuple):
+    """The physical times at which a step begins, is half over and ends: scalars, or one per sample."""
 
+    start: Float[Array, "*samples"]
+    middle: Float[Array, "*samples"]
+    end: Float[Array, "*samples"]
+
+
+class ExponentialStep(eqx.Module):
+    """The control of an exponential step.
+
+    Attributes:
+        change: the solver's formula, called (drift, times, x, dt, kick, args) of one sample.
+        times: the step's.
+        dt: the physical time that passes.
+        kick: the noise of the step, if any.
+    """
+
+    change: Callable[..., State] = eqx.field(static=True)
+    times: StepTimes
     dt: Float[Array, "*samples"]
     kick: Any = None
+
+    def kicked(self, kick: Any) -> "ExponentialStep":
+        """The same step with this noise."""
+        return ExponentialStep(self.change, self.times, self.dt, kick)
 
 
 class NoRate(eqx.Module):
@@ -146,10 +166,15 @@ class DriftTerm(dfx.AbstractTerm):
             return NoRate(steps[0].no_rate)
         return self._each(self.drift.rate, args, self.clock(t), y)
 
-    def contr(self, t0: RealScalarLike, t1: RealScalarLike, *, exponential: bool = False, **kwargs: Any) -> Any:
-        """The physical time that passes, a scalar or one per sample; for `ExponentialEuler` its own control."""
+    def contr(
+        self, t0: RealScalarLike, t1: RealScalarLike, *, exponential: Callable[..., State] | None = None, **kwargs: Any
+    ) -> Any:
+        """The physical time that passes, a scalar or one per sample; for an exponential formula its own control."""
         elapsed = self.clock.elapsed(t0, t1)
-        return ExponentialStep(elapsed) if exponential else elapsed
+        if exponential is None:
+            return elapsed
+        middle = (jnp.asarray(t0) + jnp.asarray(t1)) / 2
+        return ExponentialStep(exponential, StepTimes(*map(self.clock, (t0, middle, t1))), elapsed)
 
     def prod(self, vf: State, control: Any) -> State:
         """Rate times time."""
@@ -160,8 +185,8 @@ class DriftTerm(dfx.AbstractTerm):
     def vf_prod(self, t: RealScalarLike, y: State, args: Args, control: Any) -> State:
         """The increment over the step: a step drift takes exactly one step of its own here."""
         if isinstance(control, ExponentialStep):
-            change = functools.partial(exponential_increment, self.drift)
-            return self._each(change, args, self.clock(t), y, control.dt, control.kick)
+            change = functools.partial(control.change, self.drift)
+            return self._each(change, args, control.times, y, control.dt, control.kick)
         return self._each(self.drift.increment, args, self.clock(t), y, jnp.asarray(control))
 
     def _each(self, f: Callable[..., Any], args: Args, *arguments: Any) -> Any:

@@ -15,26 +15,30 @@ import smdpx as sx
 from smdpx.nn._conv import conv, conv_up
 
 CASES = {
-    "same": (lambda h, layer: conv(h, layer, (1, 2)), 4),
-    "periodic": (lambda h, layer: conv(h, layer, (1, 2), "periodic"), 4),
-    "up": (conv_up, 3),
+    "same": (lambda h, layer: conv(h, layer, (1, 2)), 4, 2),
+    "periodic": (lambda h, layer: conv(h, layer, (1, 2), "periodic"), 4, 2),
+    "up": (conv_up, 3, 2),
+    "periodic in 1-D": (lambda h, layer: conv(h, layer, (1, 2), "periodic"), 4, 1),
+    "up in 1-D": (conv_up, 3, 1),
+    "periodic in 3-D": (lambda h, layer: conv(h, layer, (1, 2), "periodic"), 4, 3),
 }
 
 
 def plain(case, h, w):
     """The same maps as one `lax` convolution, whose derivatives are JAX's own."""
-    pads = ((2, 1), (2, 1)) if case == "up" else ((1, 2), (1, 2))
-    if case == "periodic":
+    axes = h.ndim - 1
+    up, cells = "up" in case, "DHW"[3 - axes :]
+    pads = ((2, 1) if up else (1, 2),) * axes
+    if "periodic" in case:
         h, pads = jnp.pad(h, (*pads, (0, 0)), mode="wrap"), "VALID"
-    dilation = (2, 2) if case == "up" else (1, 1)
-    return lax.conv_general_dilated(
-        h[None], w, (1, 1), pads, lhs_dilation=dilation, dimension_numbers=("NHWC", "OIHW", "NHWC")
-    )[0]
+    dilation, layouts = (2 if up else 1,) * axes, (f"N{cells}C", f"OI{cells}", f"N{cells}C")
+    ones = (1,) * axes
+    return lax.conv_general_dilated(h[None], w, ones, pads, lhs_dilation=dilation, dimension_numbers=layouts)[0]
 
 
 def both(case):
-    ours, side = CASES[case]
-    h, w = jr.normal(jr.key(0), (3, 6, 6, 2)), jr.normal(jr.key(1), (5, 2, side, side))
+    ours, side, axes = CASES[case]
+    h, w = jr.normal(jr.key(0), (3, *(6,) * axes, 2)), jr.normal(jr.key(1), (5, 2, *(side,) * axes))
     zeros = jnp.zeros(5)
     batch = lambda f: lambda h, w: jax.vmap(lambda h: f(h, w))(h)  # noqa: E731
     return batch(lambda h, w: ours(h, {"w": w, "b": zeros})), batch(partial(plain, case)), h, w

@@ -322,6 +322,9 @@ def test_unet_refuses_args_that_are_no_key(args):
         (lambda: UNet(8, widths=(4,), dropout=1.0, key=KEY), r"`dropout` must be in \[0, 1\), got 1.0"),
         (lambda: FNO(modes=0, key=KEY), "`modes` must be at least 1, got 0"),
         (lambda: FNO(width=0, key=KEY), "`width` must be at least 1, got 0"),
+        (lambda: FNO(ndim=3, key=KEY), "`ndim` must be 1 or 2, got 3"),
+        (lambda: ResNet((), key=KEY), r"square field.*got \(\)"),
+        (lambda: ResNet((8, 8, 8, 8), key=KEY), r"square field.*\(n,\) or \(n, n, n\), got \(8, 8, 8, 8\)"),
     ],
 )
 def test_options_out_of_range(make, message):

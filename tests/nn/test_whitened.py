@@ -90,6 +90,21 @@ def test_states_may_be_trees():
     score = net(0.5, {"a": jnp.ones(2), "b": jnp.array(100.0)})
     assert np.abs(score["a"]).max() == pytest.approx(1, abs=0.4)
     assert float(score["b"]) == pytest.approx(-0.01, abs=0.004)
+    rates = {name: L.rates for name, L in net.linear(0.5).items()}
+    np.testing.assert_allclose(rates["a"], -1 / x["a"][:, 10].var(0), rtol=1e-4)
+    assert float(rates["b"]) == pytest.approx(-1 / float(x["b"][:, 10].var()), rel=1e-4)
+
+
+def test_of_a_tree_the_exponential_solver_takes_each_arrays_linear_part():
+    # Moments that do not change, so one step is exact: x - m decays by exp(-g²/v), in units of each array's own.
+    x = {"a": jnp.tile(jr.normal(K[1], (400, 1, 2)), (1, 2, 1)), "b": jnp.tile(100 * jr.normal(K[2], (400, 1)), (1, 2))}
+    g = sx.Diffusion({"a": 1.0, "b": 100.0})
+    s = sx.Score(sx.nn.Whitened(lambda t, x, args: x, sx.Trajectories(x, [0.0, 1.0]), guard=False), g)
+    start = {"a": jnp.ones((1, 2)), "b": jnp.full(1, 300.0)}
+    end = sx.solve(2 * s, start, [1.0, 0.0], solver=sx.ExponentialEuler())
+    for name, unit in (("a", 1.0), ("b", 100.0)):
+        m, v = x[name][:, 0].mean(0), x[name][:, 0].var(0)
+        np.testing.assert_allclose(end[name][0, -1], m + np.exp(-(unit**2) / v) * (start[name][0] - m), rtol=1e-3)
 
 
 def test_the_network_sees_bounded_numbers_of_order_one_and_a_clock_from_0_to_1():

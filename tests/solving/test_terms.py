@@ -80,18 +80,19 @@ class Stiff(eqx.Module):
         return sx.Diagonal(jnp.full(2, -30.0))
 
 
+@pytest.mark.parametrize("solver", [sx.ExponentialEuler(), sx.ExponentialHeun()], ids=["Euler", "Heun"])
 @pytest.mark.parametrize("noise", [False, True], ids=["ODE", "SDE"])
-def test_the_exponential_solver_works_alone(noise):
+def test_the_exponential_solvers_work_alone(noise, solver):
     P, key = sx.Drift(Stiff()), KEY if noise else None
     equation = P + sx.Diffusion(0.3) if noise else P
     brownian = path((2,), area=dfx.BrownianIncrement) if noise else None
-    alone = end(sx.terms(equation, 0.0, brownian), sx.ExponentialEuler(), X, steps=8).ys[0]
+    alone = end(sx.terms(equation, 0.0, brownian), solver, X, steps=8).ys[0]
     x0, ts = X[None], np.linspace(0, 1, 9)
     if not noise:
-        batched = sx.solve(equation, x0, ts, solver=sx.ExponentialEuler())
+        batched = sx.solve(equation, x0, ts, solver=solver)
         np.testing.assert_allclose(alone, batched[0, -1], rtol=1e-5)
     else:
-        many = sx.solve(equation, jnp.tile(x0, (4000, 1)), ts, solver=sx.ExponentialEuler(), key=key)[:, -1]
+        many = sx.solve(equation, jnp.tile(x0, (4000, 1)), ts, solver=solver, key=key)[:, -1]
         assert (abs(alone - many.mean(0)) < 5 * many.std(0)).all()
 
 
