@@ -132,7 +132,7 @@ class Score(AbstractDrift[Reverse]):
     def check_times(self, first: float, last: float) -> None:
         """Let the network look at the times that it is to be trained on, where it wants to."""
         net: Any = self.net
-        if _has(net, "check_times"):
+        if has(net, "check_times"):
             net.check_times(first, last)
 
     def __call__(self, t: RealScalarLike, x: State, args: Args = None) -> State:

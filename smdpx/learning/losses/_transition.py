@@ -29,8 +29,10 @@ from jaxtyping import Array, Float
 
 from ..._types import Args, Key, State
 from ...equation._algebra import SDE
-from ...equation._phi import exponential_increment, phi1
+from ...equation._linear import linear_parts
+from ...equation._phi import phi1
 from ...solving._exponential import ExponentialEuler
+from ...solving._terms import StepTimes
 from ...solving._validate import says_no_derivative
 
 __all__ = ["KNOWN", "Step", "noise_of", "total", "transition_score"]
@@ -99,7 +101,8 @@ class Step(eqx.Module):
         """Where a step with this increment of noise ends, as the solver takes it."""
         drift, t, dt, x0, args = self.process.drift, self.t, self.dt, self.x0, self.args
         if isinstance(self.solver, ExponentialEuler):
-            change = exponential_increment(drift, t + dt / 2, x0, dt, self._noise(0.0, kick), args)
+            times = StepTimes(t, t + dt / 2, t + dt)
+            change = self.solver.change(drift, times, x0, dt, self._noise(0.5, kick), args)
             return jtu.tree_map(jnp.add, x0, change)
         a, b, c = _stages(self.solver)
         changes: list[State] = []
@@ -112,14 +115,16 @@ class Step(eqx.Module):
         """φ₁(2ΔtL)ᵖ x; x itself, where the solver knows no linear part."""
         if not isinstance(self.solver, ExponentialEuler):
             return x
-        L: Any = self.process.drift.linear(self.t + self.dt / 2, self.args)
-        return L.function(lambda rates: phi1(2 * self.dt.astype(rates.dtype) * rates) ** power, x)
+        parts = linear_parts(self.process.drift.linear(self.t + self.dt / 2, self.args), x)
+        power_of = lambda rates: phi1(2 * self.dt.astype(rates.dtype) * rates) ** power  # noqa: E731
+        leaves, tree = jtu.tree_flatten(x)
+        return jtu.tree_unflatten(tree, [L.function(power_of, leaf) for L, leaf in zip(parts, leaves, strict=True)])
 
 
 def _stages(solver: Any) -> tuple[list[list[float]], list[float], list[float]]:
     """A solver's tableau: weights of the stages before each stage, of all at the end, and when they are."""
-    if isinstance(solver, _AFFINE):
-        return [[]], [1.0], [0.0]
+    if isinstance(solver, _AFFINE):  # the exponential solver takes its noise from the middle of the step
+        return [[]], [1.0], [0.5 if isinstance(solver, ExponentialEuler) else 0.0]
     tableau = solver.tableau
     return [[], *(row.tolist() for row in tableau.a_lower)], tableau.b_sol.tolist(), [0.0, *tableau.c.tolist()]
 
