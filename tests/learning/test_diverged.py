@@ -49,14 +49,14 @@ def weightless(trained):
 ONCE = [sx.Stage(updates=1, batch=4)]
 
 
-def train_on(paths, net, noise):
-    return sx.fit(-P + 2 * sx.Score(net, noise), paths, key=KEY, curriculum=ONCE)
+def train_on(paths, net, noise, key=KEY):
+    return sx.fit(-P + 2 * sx.Score(net, noise), paths, key=key, curriculum=ONCE)
 
 
-def said(*what):
+def said(f, *what):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        train_on(*what)
+        f(*what)
     return [str(warning.message) for warning in caught]
 
 
@@ -64,18 +64,24 @@ def test_a_network_far_off_the_scale_of_the_data_is_told_of_whitened():
     paths, noise = sx.Trajectories(1000 * PATHS.x, TS), sx.Diffusion(500.0)
     with pytest.warns(UserWarning, match=r"loss begins at \d\.\de\+\d+.*sx\.nn\.Whitened\(net, paths\)"):
         train_on(paths, mlp().net, noise)
-    assert said(paths, sx.nn.Whitened(mlp().net, paths), noise) == []
+    assert said(train_on, paths, sx.nn.Whitened(mlp().net, paths), noise) == []
+
+
+def look_at(start, end):
+    """What `fit` asks before it compiles anything."""
+    paths = sx.Trajectories(PATHS.x, start + (end - start) * TS)
+    jax.eval_shape(lambda key: train_on(paths, mlp().net, g, key).net.biases, KEY)
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1.0, 0.0), (0.0, 1e-4), (1000.0, 1001.0)])
 def test_times_that_a_network_cannot_tell_apart_are_said(start, end):
-    paths = sx.Trajectories(PATHS.x, start + (end - start) * TS)
     with pytest.warns(UserWarning, match=rf"hardly differs between t = {start:g} and {end:g}.*sx\.nn\.Whitened"):
-        train_on(paths, mlp().net, g)
+        look_at(start, end)
 
 
-def test_of_usual_times_nothing_is_said():
-    assert said(PATHS, mlp().net, g) == []
+@pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.0, 0.01), (10.0, 20.0)])
+def test_of_usual_times_nothing_is_said(start, end):
+    assert said(look_at, start, end) == []
 
 
 def test_a_traced_number_in_the_optimiser_is_refused_by_name():
