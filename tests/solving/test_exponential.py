@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import smdpx as sx
-from smdpx.equation._phi import phi1, phi2
 from smdpx.exact import LinearGaussianField, power_law_field
 from tests._problems import as_users_run as as_users_run, double_precision
 
@@ -101,29 +100,6 @@ def test_backwards_with_the_exact_score_one_step_samples_the_posterior():
     np.testing.assert_allclose(power(x, field.posterior_mean(T, xT)), spread, rtol=0.1)
 
 
-@pytest.mark.parametrize(("phi", "order"), [(phi1, 1), (phi2, 2)])
-def test_the_functions_phi_and_their_slopes_are_right_at_and_near_zero(phi, order):
-    # φₖ(z) = Σ zⁿ/(n+k)!, at 0 and on both sides of where the series ends.
-    z = np.array([-1.0, -0.51, -0.49, -1.01e-2, -0.99e-2, -1e-9, 0.0, 1e-9, 0.99e-2, 1.01e-2, 0.49, 0.51, 1.0])
-    n = np.arange(24)
-    factorials = np.cumprod(np.concatenate([[1.0], np.arange(1.0, 30)]))[n + order]
-    values = np.sum(z[:, None] ** n / factorials, axis=1)
-    slopes = np.sum(n[1:] * z[:, None] ** (n[1:] - 1) / factorials[1:], axis=1)
-    with double_precision():
-        got = jax.vmap(jax.value_and_grad(phi))(jnp.asarray(z))
-    np.testing.assert_allclose(got[0], values, rtol=2e-15)
-    np.testing.assert_allclose(got[1], slopes, rtol=1e-13)
-    single = jax.vmap(jax.value_and_grad(phi))(jnp.asarray(z, jnp.float32))
-    np.testing.assert_allclose(single, got, rtol=5e-5)
-
-
-@pytest.mark.parametrize(("phi", "value"), [(phi1, 1e-9), (phi2, 1e-9)])
-def test_the_functions_phi_and_their_slopes_are_finite_far_from_zero(phi, value):
-    # φ₁ → -1/z and φ₂ → -1/z, in single precision, where a series in z overflows.
-    z = jnp.asarray(-1e9, jnp.float32)
-    np.testing.assert_allclose(jax.value_and_grad(phi)(z), [value, value**2], rtol=1e-6)
-
-
 class Walk(dfx.AbstractBrownianPath):
     """A Brownian path on a fine grid of [0, 1], seen from `start` on: the noise that several solves share."""
 
@@ -150,57 +126,6 @@ def end(equation, x, ts, solver: dfx.AbstractSolver = EXP, w=None):
 
 def order(steps, errors):
     return -np.polyfit(np.log(steps), np.log(errors), 1)[0]
-
-
-# States that are trees
-
-
-class Apart(eqx.Module):
-    """Each array's own decay, stated for "field" and "stiff", and a slow one that is not."""
-
-    def __call__(self, t, x, args):
-        parts = self.linear(t)
-        return {"field": parts["field"](x["field"]), "stiff": parts["stiff"](x["stiff"]), "slow": -x["slow"]}
-
-    def linear(self, t):
-        k2 = jnp.arange(5.0) ** 2
-        return {"field": sx.Fourier(-10 * k2), "stiff": sx.Diagonal(jnp.array([-1.0, -1e4])), "slow": None}
-
-
-def tree(samples):
-    wave = jnp.cos(2 * jnp.pi * jnp.arange(8.0) / 8)
-    return {"field": jnp.tile(wave, (samples, 1)), "stiff": jnp.ones((samples, 2)), "slow": jnp.ones(samples)}
-
-
-@BOTH
-def test_each_array_of_a_tree_has_a_linear_part_of_its_own(solver):
-    x = sx.solve(sx.Drift(Apart()), tree(1), [0.0, 0.5], solver=solver)
-    np.testing.assert_allclose(x["field"][0, -1], np.exp(-5) * tree(1)["field"][0], atol=1e-6)
-    np.testing.assert_allclose(x["stiff"][0, -1], [np.exp(-0.5), 0], atol=1e-6)
-    plain = 1 - 0.5 + (0.5**2 / 2 if solver is HEUN else 0)  # without a stiff part: Euler's and Heun's
-    assert float(x["slow"][0, -1]) == pytest.approx(plain, abs=1e-6)
-
-
-@BOTH
-def test_noise_of_each_array_of_a_tree_has_its_laws_variance(solver):
-    G = {"field": 1.0, "stiff": 10.0, "slow": 0.1}
-    ends = sx.solve(sx.Drift(Apart()) + sx.Diffusion(G), tree(20000), [0.0, 0.5], solver=solver, key=KEY)
-    var = {name: np.asarray(x[:, -1]).var(0) for name, x in ends.items()}
-    close = 3 * (2 / 20000) ** 0.5
-    np.testing.assert_allclose(var["stiff"], [1e2 * (1 - np.exp(-1)) / 2, 1e2 / 2e4], rtol=close)
-    k2, modes = 10 * np.arange(5.0) ** 2, np.array([1, 2, 2, 2, 1])  # modes of ±k, of 8 in all
-    law = np.where(k2 == 0, 0.5, -np.expm1(-k2) / np.where(k2 == 0, 1, 2 * k2))
-    np.testing.assert_allclose(var["field"], np.sum(modes * law) / 8, rtol=close)
-    # The step's own matrix on one increment: 1, or 1 - h/2 for Heun's.
-    assert float(var["slow"]) == pytest.approx(0.005 * (0.75**2 if solver is HEUN else 1), rel=close)
-
-
-def test_the_score_of_a_tree_has_the_noise_of_each_array():
-    G = {"field": 2.0, "stiff": 3.0, "slow": jnp.array([1.0])}
-    linear: Any = (-sx.Drift(Apart()) + 2 * sx.Score(Apart(), sx.Diffusion(G))).linear(0.0)
-    np.testing.assert_allclose(linear["field"].rates, (4 - 1) * -10 * np.arange(5.0) ** 2)
-    np.testing.assert_allclose(linear["stiff"].rates, [-8, -8e4])
-    assert linear["slow"] is None
 
 
 # Orders of convergence, in double precision
@@ -397,17 +322,6 @@ def test_it_needs_a_linear_part_and_a_rate(drift, message, noise):
 
 
 @pytest.mark.usefixtures("as_users_run")
-@pytest.mark.parametrize("x", [{"u": X}, {"u": X, "v": X}], ids=["one leaf", "two"])
-def test_the_linear_part_has_the_states_structure(x):
-    class Tree(Linear):
-        def __call__(self, t, x, args):
-            return jax.tree.map(lambda leaf: -leaf, x)
-
-    with pytest.raises(TypeError, match="the state is .*for each array, None for an array"):
-        sx.solve(sx.Drift(Tree(-jnp.ones(2))), x, [0.0, 1.0], solver=EXP)
-
-
-@pytest.mark.usefixtures("as_users_run")
 def test_the_linear_parts_of_one_equation_share_a_basis():
     pixels = sx.Drift(Linear(-jnp.ones((8, 8))))
     with pytest.raises(TypeError, match="diagonal in one basis; got Fourier and Diagonal"):
@@ -419,12 +333,6 @@ def test_the_linear_part_of_a_score_needs_one_g():
     by_components = sx.Score(Linear(np.array([-1.0, -2.0])), sx.Diffusion(jnp.array([0.1, 0.2])))
     with pytest.raises(TypeError, match="needs a g that is one number"):
         last(-STIFF + by_components, X, [1.0, 0.0])
-
-
-@pytest.mark.usefixtures("as_users_run")
-def test_the_linear_parts_of_one_equation_are_of_one_state():
-    with pytest.raises(TypeError, match="are of one state; got the trees"):
-        (sx.Drift(Apart()) + STIFF).linear(0.0)
 
 
 @pytest.mark.usefixtures("as_users_run")
