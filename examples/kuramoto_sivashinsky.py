@@ -69,10 +69,9 @@ def main(preset: Literal["cpu", "smoke"] = "cpu", T: float = 2.0, out: pathlib.P
     figure, axes = plt.subplots(1, 4, figsize=(13, 2.8), layout="constrained", dpi=160)
     for i, ax in enumerate(axes):
         ax.plot(learned[:20, i].T, color="tab:blue", lw=0.4)
-        ax.plot(held.start[i], "k", lw=1, label="truth")
-        ax.plot(held.end[i], "k:", lw=1, label="observed end")
-        ax.set(xlabel="x", title=f"case {i}")
-    axes[0].legend(frameon=False, fontsize=7)
+        ax.plot(held.start[i], "k", lw=1)
+        ax.plot(held.end[i], "k:", lw=1)
+        ax.set(xlabel="x", title="draws, truth, observed end (dotted)")
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / "ks.png")
 

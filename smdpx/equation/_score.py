@@ -8,6 +8,7 @@ and D does not. Counted from there, ∇log p = 2D/g² + r, the reverse drift is 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -189,6 +190,15 @@ def _half_square(L: AbstractLinear | None, g: Any) -> AbstractLinear | None:
             f"The stiff linear part of a score needs a g that is one number at each time, for each array; got {g}."
         )
     return 0.5 * g**2 * L
+
+
+def unrecorded(equation: Any) -> Any:
+    """The equation with scores that remember no training: scores of the same network are one compiled program."""
+
+    def forget(leaf: Any) -> Any:
+        return dataclasses.replace(leaf, trained=None) if isinstance(leaf, Score) else leaf
+
+    return jtu.tree_map(forget, equation, is_leaf=lambda leaf: isinstance(leaf, Score))
 
 
 def scores(equation: AbstractDrift | SDE) -> list[tuple[Any, Score]]:

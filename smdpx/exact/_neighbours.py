@@ -44,7 +44,7 @@ _FAR = 1.0  # in standard deviations of the ends: beyond this no regression is l
 class Neighbours(eqx.Module):
     """Draws from p(x₀ | x_T) by `neighbours`, and how far off they may be.
 
-    Both distances are `metrics.energy_distance`, in units of the state, and slightly negative values are noise about
+    All distances are `metrics.energy_distance`, in units of the state, and slightly negative values are noise about
     zero. A sampler that is as near to `samples` as `error` cannot be told from the truth by them.
 
     Attributes:
@@ -55,6 +55,11 @@ class Neighbours(eqx.Module):
         radii: energy distance between the draws of one half, and of the other at the smaller radius r' that holds half
             as many: the error of a radius that is not zero, shape (cases,). Of a bias of the order of r² it shows
             (1 - (r'/r)²)², as it is a distance squared, with r'/r = 2^(-1/d): .56 .25 .14 .09 for d = 1 ... 4.
+        sides: a quarter of the energy distance between the draws whose ends lie on one side of x_T and on the other,
+            along the direction in which the regression moves starts most: how far each side is from both together.
+            Zero where the regression is right; where an end state lies between two branches, each side is moved
+            across the gap, alike at every radius, and only this sees it (and not where no end is near x_T at all, which
+            the radius says). Shape (cases,).
         simulations: how many paths were simulated.
     """
 
@@ -62,19 +67,21 @@ class Neighbours(eqx.Module):
     radius: Float[np.ndarray, " cases"]
     halves: Float[np.ndarray, " cases"]
     radii: Float[np.ndarray, " cases"]
+    sides: Float[np.ndarray, " cases"]
     simulations: int
 
     @property
     def error(self) -> Float[np.ndarray, " cases"]:
-        """The larger of both distances for each case, in units of the state, shape (cases,)."""
-        return np.maximum(np.abs(self.halves), np.abs(self.radii))
+        """The largest of the distances for each case, in units of the state, shape (cases,)."""
+        return np.max(np.abs([self.halves, self.radii, self.sides]), axis=0)
 
     def __repr__(self) -> str:
         draws, cases = jtu.tree_leaves(self.samples)[0].shape[:2]
         return (
             f"{draws} draws of each of {cases} case{'s' if cases > 1 else ''} from {self.simulations:,} simulations, "
             f"within {self.radius.max():.2g} sd of the ends; energy distance between halves up to "
-            f"{np.abs(self.halves).max():.1g}, between radii up to {np.abs(self.radii).max():.1g}"
+            f"{np.abs(self.halves).max():.1g}, between radii up to {np.abs(self.radii).max():.1g}, "
+            f"between sides up to {np.abs(self.sides).max():.1g}"
         )
 
 
@@ -154,10 +161,11 @@ def neighbours(
     _check_reach(np.minimum(a.nearest, b.nearest), radius, size * 2 * pairs)
     of_cases = [(a.of(case), b.of(case)) for case in range(cases)]
     between = np.array([_compare(a, b, adjust) for a, b in of_cases])
-    joined = np.stack([_adjusted(a.joined(b), adjust) for a, b in of_cases], axis=1)
+    joined = [_adjusted(a.joined(b), adjust) for a, b in of_cases]
+    sides = np.array([_sides(a.joined(b), x) for (a, b), x in zip(of_cases, joined, strict=True)])
     order = jr.permutation(key_order, 2 * half)[:n]
-    samples = jax.vmap(jax.vmap(unravel))(jnp.asarray(joined, targets.dtype)[order])
-    return Neighbours(samples, radius, between[:, 0], between[:, 1], size * 2 * pairs)
+    samples = jax.vmap(jax.vmap(unravel))(jnp.asarray(np.stack(joined, axis=1), targets.dtype)[order])
+    return Neighbours(samples, radius, between[:, 0], between[:, 1], sides, size * 2 * pairs)
 
 
 class _Kept(NamedTuple):
@@ -305,6 +313,16 @@ def _compare(a: _Kept, b: _Kept, adjust: bool) -> tuple[float, float]:
     whole_a, whole_b, inner_a, inner_b = (_adjusted(each, adjust) for each in (a, b, a.inner(), b.inner()))
     radii = energy_distance(whole_a, inner_b), energy_distance(inner_a, whole_b)
     return energy_distance(whole_a, whole_b), (radii[0] + radii[1]) / 2
+
+
+def _sides(kept: _Kept, draws: np.ndarray) -> float:
+    """How far one case's draws from ends on either side of x_T are from all of them."""
+    moved = np.asarray(kept.start, np.float64) - draws
+    if not moved.any():  # not adjusted: the sides differ as starts do within the radius
+        return 0.0
+    side = moved @ np.linalg.svd(moved, full_matrices=False)[2][0] > 0
+    few = min(side.sum(), (~side).sum())
+    return energy_distance(draws[side], draws[~side]) / 4 if few > 1 else 0.0
 
 
 def _check(process: Any, ts: Any, xT: Any, args: Args) -> None:

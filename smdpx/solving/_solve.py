@@ -19,6 +19,7 @@ import numpy as np
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import rows, with_conditions
+from ..equation._score import unrecorded
 from . import _validate as validate
 from ._default_solver import default_solver
 from ._finite import largest, warn_of_explosions
@@ -140,7 +141,7 @@ def solved(
     tau, steps = abs(ts - ts[0]), abs(ts[1:] - ts[:-1])
     validate.check_resolution(ts, x0)
     times = tuple(jnp.asarray(table, validate.widest(x0)) for table in (ts, tau, steps))
-    equation, args = as_arrays(equation, args)
+    equation, args = as_arrays(unrecorded(equation), args)
     keep = _march_keeps(solver, stepsize_controller, saveat, adjoint, brownian_path)
     if keep is not None:
         return _march(equation, x0, times, key, args, solver, keep)

@@ -45,6 +45,18 @@ def gaussian(**how):
     return neighbours(P + sx.Diffusion(0.1), normal, TS, jnp.array([-0.2, 0.7]), **how)
 
 
+def test_an_end_between_two_branches_is_seen_by_its_sides():
+    # Starts at -1 and 1 that hardly overlap at their ends: the regression moves both across the gap, at any radius.
+    fall = sx.Drift(lambda t, x, args: -1.5 * x)
+    found = neighbours(fall + sx.Diffusion(0.03), two_branches, TS, jnp.array([0.0]))
+    assert float(jnp.mean(jnp.abs(found.samples) < 0.5)) > 0.2
+    assert found.error[0] == found.sides[0] > 0.01
+
+
+def two_branches(key, n):
+    return jr.rademacher(key, (n,), float) + 0.05 * jr.normal(jr.fold_in(key, 1), (n,))
+
+
 def assert_moments(x, mean, variance):
     assert np.abs((x.mean(axis=0) - mean) / np.sqrt(variance)).max() < 4 * SE
     assert np.abs(x.var(axis=0) / variance - 1).max() < 4 * 2**0.5 * SE
