@@ -52,32 +52,27 @@ def gradient_noise(loss, equation, paths, window):
     return noise / (sum(float(jnp.sum(jnp.mean(leaf, axis=0) ** 2)) for leaf in each) - noise / 64)
 
 
-def main():
+def rows():
     k = jr.split(KEY, 6)
     warm_up, end = np.linspace(0.0, 6.0, 1201), dfx.SaveAt(t1=True)
     attractor = sx.solve(P + g, jr.normal(k[0], (100_000, 3)) + 20, warm_up, key=k[1], saveat=end)[:, 0]
     fine = np.linspace(0.0, 0.3, 61)
     xT = sx.simulate(P + g, attractor[-4:], fine, key=k[3]).end
     truth = sx.exact.neighbours(P + g, attractor, fine, xT, DRAWS, key=k[4], simulations=2_000_000)
-    print(truth)
-    rows = []
     for steps, count in ((60, 5000), (60, 500), (60, 50), (15, 5000)):
-        paths = sx.simulate(P + g, attractor[:count], fine, key=k[2])
-        thinned = paths if steps == 60 else sx.simulate(P + g, attractor[:count], fine[:: 60 // steps], key=k[2])
+        paths = sx.simulate(P + g, attractor[:count], fine[:: 60 // steps], key=k[2])
         for name, (loss, window) in METHODS.items():
-            s = sx.Score(sx.nn.Whitened(sx.nn.MLP(shape=(3,), widths=(64, 64, 64), key=k[5]), thinned), g)
-            noise = gradient_noise(loss, -P + 2 * s, thinned, window)
+            s = sx.Score(sx.nn.Whitened(sx.nn.MLP(shape=(3,), widths=(64, 64, 64), key=k[5]), paths), g)
+            noise = gradient_noise(loss, -P + 2 * s, paths, window)
             curriculum, started = [sx.Stage(window, UPDATES, 2e-3, batch=BATCH)], time.perf_counter()
-            s = sx.fit(-P + 2 * s, thinned, key=k[5], loss=loss, curriculum=curriculum)
+            s = sx.fit(-P + 2 * s, paths, key=k[5], loss=loss, curriculum=curriculum)
             seconds = time.perf_counter() - started
             solver = EULER if "Euler" in name else dfx.ShARK()
-            x0 = sx.posterior(-P + 2 * s + g, xT, thinned.ts[::-1], DRAWS, key=k[3], solver=solver)
+            x0 = sx.posterior(-P + 2 * s + g, xT, paths.ts[::-1], DRAWS, key=k[3], solver=solver)
             apart = [float(sx.metrics.energy_distance(x0[:, i], truth.samples[:, i])) for i in range(4)]
             row = {"loss": name, "trajectories": count, "steps": steps, "energy distance": apart}
-            rows.append(row | {"training s": seconds, "gradient noise": noise})
-            print(rows[-1], flush=True)
-    record("losses", "python benchmarks/losses.py", rows)
+            yield row | {"training s": seconds, "gradient noise": noise, "own error": truth.error.tolist()}
 
 
 if __name__ == "__main__":
-    main()
+    record("losses", "python benchmarks/losses.py", rows())

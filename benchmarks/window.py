@@ -46,6 +46,23 @@ def by_hand(net, windows):
 EULERS = sx.WindowLoss(solver=dfx.Euler())  # as by hand
 
 
+def heun_by_hand(net, windows):
+    """The same by Heun's method, smdpx's default."""
+    states, times = windows.x.T[::-1], windows.t.T[::-1]
+
+    def rate(t, x):
+        return -drift(t, x, None) + G**2 * jax.vmap(net)(t, x)
+
+    def step(x, inputs):
+        t, end, target = inputs
+        k = rate(t, x)
+        x = x + 0.5 * DT * (k + rate(end, x + DT * k))
+        return x, jnp.mean((x - target) ** 2)
+
+    _, errors = jax.lax.scan(step, states[0], (times[:-1], times[1:], states[1:]))
+    return jnp.mean(errors) / (G**2 * DT)
+
+
 def with_smdpx(loss):
     g = sx.Diffusion(G)
 
@@ -92,18 +109,20 @@ def main():
     net = sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(2))
     params, static = eqx.partition(net, eqx.is_inexact_array)
     rows = []
-    for size in (2, 10, 30, 100, 500):
+    euler = ("value and gradient", by_hand, with_smdpx(EULERS))
+    heun = ("value and gradient, Heun", heun_by_hand, with_smdpx(sx.WindowLoss()))
+    for size, (what, hand, f) in [*((n, euler) for n in (2, 10, 30, 100, 500)), *((n, heun) for n in (2, 10, 100))]:
         windows = make_windows(size)
-        theirs_s, theirs = compile_seconds(gradient(by_hand, static), params, windows)
-        ours_s, ours = compile_seconds(gradient(with_smdpx(EULERS), static), params, windows)
+        theirs_s, theirs = compile_seconds(gradient(hand, static), params, windows)
+        ours_s, ours = compile_seconds(gradient(f, static), params, windows)
         a, b = ours(params, windows), theirs(params, windows)
         off = max(jax.tree.leaves(jax.tree.map(lambda u, v: float(jnp.abs(u - v).max() / jnp.abs(v).max()), a, b)))
         assert off < 1e-3, off
-        row = {"what": "value and gradient", "window": size, "batch": BATCH, "largest_difference": off}
+        row = {"what": what, "window": size, "batch": BATCH, "largest_difference": off}
         row |= paired(lambda: ours(params, windows), lambda: theirs(params, windows))  # noqa: B023
         # A second compilation of each: the first of a process also loads the compiler.
-        again_theirs, _ = compile_seconds(gradient(by_hand, static), params, windows)
-        again_ours, _ = compile_seconds(gradient(with_smdpx(EULERS), static), params, windows)
+        again_theirs, _ = compile_seconds(gradient(hand, static), params, windows)
+        again_ours, _ = compile_seconds(gradient(f, static), params, windows)
         row |= {"compile_ratio": min(ours_s, again_ours) / min(theirs_s, again_theirs)}
         row |= {"compile_ours_s": min(ours_s, again_ours), "compile_theirs_s": min(theirs_s, again_theirs)}
         rows.append(row)

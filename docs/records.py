@@ -159,6 +159,28 @@ def benchmark_fit() -> str:
     return _simple("benchmark_fit.json", "python benchmarks/fit.py")
 
 
+def benchmark_losses() -> str:
+    """Window and transition losses on Lorenz-63."""
+    record = _read("benchmark_losses.json")
+    if record is None:
+        return _not_run("python benchmarks/losses.py")
+    heads = (
+        "trajectories",
+        "steps",
+        "loss",
+        "energy distance to brute force at four ends",
+        "training, s",
+        "gradient noise",
+    )
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in record["rows"]:
+        apart = " / ".join(f"{distance:.3f}" for distance in row["energy distance"])
+        cells = (row["trajectories"], row["steps"], row["loss"], apart, f"{row['training s']:.0f}")
+        lines.append("| " + " | ".join(map(str, cells)) + f" | {row['gradient noise']:.3g} |")
+    own = " / ".join(f"{error:.3f}" for error in record["rows"][0]["own error"])
+    return _unbroken("\n".join(lines)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"
+
+
 def benchmark_sample() -> str:
     """Sampling against a hand-written scan."""
     return _simple("benchmark_sample.json", "python benchmarks/sample.py")

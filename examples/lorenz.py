@@ -57,6 +57,7 @@ def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Pa
 
     print(truth)
     print("| energy distance to brute force | end 1 | end 2 | end 3 | end 4 |\n|---|---|---|---|---|")
+    print(f"| its own error | {' | '.join(f'{error:.4f}' for error in truth.error)} |")
     for name, x0 in answers.items():
         apart = [f"{sx.metrics.energy_distance(x0[:, i], truth.samples[:, i]):.4f}" for i in range(len(xT))]
         print(f"| {name} | {' | '.join(apart)} |", flush=True)
