@@ -1,7 +1,7 @@
 """Which loss learns the score of Lorenz-63 best: windows of 2 to 8 states, through Euler and Heun, or transitions?
 
 At 100, 10 and 1 % of 5,000 trajectories, and with 15 steps in place of 60: the energy distance of posterior samples (by
-the solver that belongs to the loss) to brute force, the seconds of training, and how noisy the first gradients are.
+the solver that belongs to the loss) to brute force, the CPU seconds of training, and how noisy the first gradients are.
 
 python benchmarks/losses.py
 """
@@ -64,14 +64,14 @@ def rows():
         for name, (loss, window) in METHODS.items():
             s = sx.Score(sx.nn.Whitened(sx.nn.MLP(shape=(3,), widths=(64, 64, 64), key=k[5]), paths), g)
             noise = gradient_noise(loss, -P + 2 * s, paths, window)
-            curriculum, started = [sx.Stage(window, UPDATES, 2e-3, batch=BATCH)], time.perf_counter()
+            curriculum, started = [sx.Stage(window, UPDATES, 2e-3, batch=BATCH)], time.process_time()
             s = sx.fit(-P + 2 * s, paths, key=k[5], loss=loss, curriculum=curriculum)
-            seconds = time.perf_counter() - started
+            seconds = time.process_time() - started
             solver = EULER if "Euler" in name else dfx.ShARK()
             x0 = sx.posterior(-P + 2 * s + g, xT, paths.ts[::-1], DRAWS, key=k[3], solver=solver)
             apart = [float(sx.metrics.energy_distance(x0[:, i], truth.samples[:, i])) for i in range(4)]
             row = {"loss": name, "trajectories": count, "steps": steps, "energy distance": apart}
-            yield row | {"training s": seconds, "gradient noise": noise, "own error": truth.error.tolist()}
+            yield row | {"training CPU s": seconds, "gradient noise": noise, "own error": truth.error.tolist()}
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def benchmark_losses() -> str:
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in record["rows"]:
         apart = " / ".join(f"{distance:.3f}" for distance in row["energy distance"])
-        cells = (row["trajectories"], row["steps"], row["loss"], apart, f"{row['training s']:.0f}")
+        cells = (row["trajectories"], row["steps"], row["loss"], apart, f"{row['training CPU s']:.0f}")
         lines.append("| " + " | ".join(map(str, cells)) + f" | {row['gradient noise']:.3g} |")
     own = " / ".join(f"{error:.3f}" for error in record["rows"][0]["own error"])
     return _unbroken("\n".join(lines)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"

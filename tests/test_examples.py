@@ -30,7 +30,7 @@ def smoke(name, tmp_path_factory):
     return folder, done
 
 
-@pytest.mark.parametrize("name", ["toy", "heat", "lorenz", "kuramoto_sivashinsky"])
+@pytest.mark.parametrize("name", ["toy", "heat", "lorenz"])
 def test_an_example_is_one_file_that_is_read_from_top_to_bottom(name):
     lines = (ROOT / "examples" / f"{name}.py").read_text().splitlines()
     assert 40 <= len(lines) <= 80
@@ -62,13 +62,6 @@ def test_the_lorenz_example_prints_its_table_and_draws_its_figure(tmp_path_facto
     ):
         assert f"| {answer}" in done.stdout
     assert [path.name for path in folder.iterdir()] == ["lorenz.png"]
-
-
-def test_the_kuramoto_sivashinsky_example_judges_itself_and_draws_its_figure(tmp_path_factory):
-    folder, done = smoke("kuramoto_sivashinsky.py", tmp_path_factory)
-    assert "100 cases, 20 draws each" in done.stdout
-    assert "CRPS of ensemble Kalman smoother" in done.stdout
-    assert [path.name for path in folder.iterdir()] == ["ks.png"]
 
 
 def test_an_unknown_preset_is_an_error_that_lists_the_known_ones(tmp_path):

@@ -17,8 +17,9 @@ _MENDS = {
     "`sx.check_references`.",
     "biased": "Take finer steps or a solver of second order first (`diffrax.ShARK()`); if that changes nothing, train "
     "longer.",
-    "overconfident": "Give more trajectories, or stop the training earlier (by validation trajectories: a score that "
-    "has learned its own by heart spreads too little); then finer steps, another solver, and `sx.check_references`.",
+    "overconfident": "Give more trajectories, or keep the weights that are best for some that are held out, "
+    "`fit(validation=0.1)` (a score that has learned its own by heart spreads too little); then finer steps, another "
+    "solver, and `sx.check_references`.",
     "underconfident": "Train longer or with a larger network; then finer steps, another solver, and "
     "`sx.check_references`.",
     "uneven": "See where by `sx.plot.calibration`; train longer, or take finer steps or another solver.",
