@@ -38,7 +38,7 @@ class PerSample(eqx.Module):
     >>> rates = sx.PerSample(jnp.array([0.0, 1.0, 2.0]))
     >>> paths = sx.simulate(decay, jnp.ones(3), [0.0, 0.5, 1.0], args={"rate": rates})
     >>> paths.end
-    Array([1.  , 0.25, 0.  ], dtype=float32)
+    Array([1.      , 0.390625, 0.25    ], dtype=float32)
     """
 
     value: PyTree[Shaped[Array, "samples ..."]] = eqx.field(

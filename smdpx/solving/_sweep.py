@@ -36,7 +36,7 @@ def sweep(f: Callable[..., Any], /, **values: ArrayLike | Sequence[float | int])
     >>> def end(rate):
     ...     return sx.solve(sx.Drift(lambda t, x, args: -rate * x), jnp.ones(1), [0.0, 0.5, 1.0])[0, -1]
     >>> sx.sweep(end, rate=[0.0, 1.0, 2.0])
-    Array([1.  , 0.25, 0.  ], dtype=float32)
+    Array([1.      , 0.390625, 0.25    ], dtype=float32)
     """
     if not values:
         raise TypeError("`sweep` needs at least one parameter: `sweep(f, alpha=[0.5, 1.0, 2.0])`.")

@@ -12,7 +12,7 @@ from smdpx.solving._default_solver import default_solver
 
 KEY, TS = jax.random.key(0), np.linspace(0.0, 1.0, 5)
 g = sx.Diffusion(0.5)
-P = sx.Drift(lambda t, x, args: -(x**3))
+P = sx.Drift(lambda t, x, args: -jnp.sin(x))
 step = sx.Drift.from_step(lambda x, dt: x / (1 + dt), reverse=sx.mirror)
 
 
@@ -59,7 +59,7 @@ def test_the_equation_decides(equation, solver):
 @pytest.mark.parametrize("physics", [P, step, stiff], ids=["rate", "step", "stiff"])
 def test_everyone_asks_for_the_same(physics):
     x0, xT, back = jnp.linspace(-1.0, 1.0, 6), jnp.ones(2), TS[::-1]
-    s, solver = filtered, default_solver(physics)
+    s, solver = filtered if physics is stiff else plain, default_solver(physics)
     paths = sx.simulate(physics + g, x0, TS, key=KEY)
     equation = -physics + 2 * s
     window = paths.source([1]).draw(size=3, stride=1, batch=4, key=KEY)[0]

@@ -329,10 +329,19 @@ def test_the_linear_parts_of_one_equation_share_a_basis():
 
 
 @pytest.mark.usefixtures("as_users_run")
-def test_the_linear_part_of_a_score_needs_one_g():
-    by_components = sx.Score(Linear(np.array([-1.0, -2.0])), sx.Diffusion(jnp.array([0.1, 0.2])))
+def test_the_linear_part_of_a_score_has_its_noise_by_components_or_is_refused():
+    by_components = sx.Diffusion(jnp.array([0.1, 0.2]))
+    linear = sx.Score(Linear(np.array([-1.0, -2.0])), by_components).linear(0.0)
+    np.testing.assert_allclose(linear.rates, [-0.5 * 0.1**2, -(0.2**2)], rtol=1e-6)
     with pytest.raises(TypeError, match="needs a g that is one number"):
-        last(-STIFF + by_components, X, [1.0, 0.0])
+        sx.Score(Waves(0.0), by_components).linear(0.0)
+
+
+class Waves(Linear):
+    """A linear part that mixes the components."""
+
+    def linear(self, t):
+        return sx.Fourier(jnp.array([-1.0, -2.0]))
 
 
 @pytest.mark.usefixtures("as_users_run")
