@@ -2,7 +2,7 @@
 
     dx = -7 sign(x) x² dt + .03 dW,    x₀ = ±1,    t in [0, 10]
 
-python examples/toy.py    # the score learned in three ways, beside the exact one: some 3 minutes on two cores
+python examples/toy.py    # the score learned in three ways, beside the exact one: some 4 minutes on two cores
 """
 
 import pathlib
@@ -23,7 +23,7 @@ COLUMNS = ("score", "Q, `-P + s`", "Q, `-P + 2*s + g`", "paper's Q", "error of P
 
 def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Path("runs/toy")) -> None:
     """Simulate, learn, print a table, draw a figure; `smoke` does it in seconds, and its numbers mean nothing."""
-    many, steps, updates, batch, draws = (2500, 500, 6000, 4096, 4000) if preset == "cpu" else (64, 20, 40, 64, 20)
+    many, steps, updates, batch, draws = (2500, 500, 4000, 4096, 4000) if preset == "cpu" else (64, 20, 40, 64, 20)
     k = jr.split(jr.key(0), 6)
 
     # Physics, noise, and trajectories, at times that are finer at the start.
