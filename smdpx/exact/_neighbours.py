@@ -161,10 +161,11 @@ def neighbours(
     _check_reach(np.minimum(a.nearest, b.nearest), radius, size * 2 * pairs)
     of_cases = [(a.of(case), b.of(case)) for case in range(cases)]
     between = np.array([_compare(a, b, adjust) for a, b in of_cases])
-    joined = [_adjusted(a.joined(b), adjust) for a, b in of_cases]
-    sides = np.array([_sides(a.joined(b), x) for (a, b), x in zip(of_cases, joined, strict=True)])
+    kept = [a.joined(b) for a, b in of_cases]
+    draws = [_adjusted(each, adjust) for each in kept]
+    sides = np.array([_sides(each, x) for each, x in zip(kept, draws, strict=True)])
     order = jr.permutation(key_order, 2 * half)[:n]
-    samples = jax.vmap(jax.vmap(unravel))(jnp.asarray(np.stack(joined, axis=1), targets.dtype)[order])
+    samples = jax.vmap(jax.vmap(unravel))(jnp.asarray(np.stack(draws, axis=1), targets.dtype)[order])
     return Neighbours(samples, radius, between[:, 0], between[:, 1], sides, size * 2 * pairs)
 
 

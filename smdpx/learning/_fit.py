@@ -113,7 +113,7 @@ def fit(
     training = Training(equation, loss, optimizer, average, sharding)
     strides = sorted({stage.stride for stage in curriculum})
     unseen = None if held is None else held.source(strides)
-    job = Job(training, curriculum, seen.source(strides), key, _how(equation, seen, loss, curriculum), unseen)
+    job = Job(training, curriculum, seen.source(strides), key, _how(equation, seen, loss, curriculum, strides), unseen)
     if not validate.is_concrete(equation, paths, key, curriculum, validation):
         if callback is not None or checkpoint is not None:
             raise ValueError("Under a JAX transformation `fit` is one program: no `callback`, no `checkpoint`.")
@@ -180,11 +180,13 @@ def _warn_of_another_reference(equation: AbstractDrift | SDE, score: Score) -> N
         )
 
 
-def _how(equation: Any, paths: AbstractPaths, loss: AbstractLoss, curriculum: tuple[Stage, ...]) -> Trained:
+def _how(
+    equation: Any, paths: AbstractPaths, loss: AbstractLoss, curriculum: tuple[Stage, ...], strides: Sequence[int]
+) -> Trained:
     """What the score is to remember of its training."""
     solver = loss.unrolls_by(equation)
     return Trained(
-        _trained_steps(paths, sorted({stage.stride for stage in curriculum})),
+        _trained_steps(paths, strides),
         None if solver is None else type(solver),
         tuple((stage.window, stage.stride, stage.updates) for stage in curriculum),
     )

@@ -14,7 +14,7 @@ import jax.tree_util as jtu
 
 from .._types import Args, State
 
-__all__ = ["explicit_step", "has_stages"]
+__all__ = ["explicit_step", "has_stages", "moved"]
 
 
 def has_stages(solver: dfx.AbstractSolver) -> bool:
@@ -28,11 +28,12 @@ def explicit_step(solver: Any, terms: dfx.AbstractTerm, t0: Any, t1: Any, x: Sta
     stages: list[State] = []
     for c, row in zip((0.0, *tableau.c), ((), *tableau.a_lower), strict=True):
         t = t0 if c == 0 else t0 + float(c) * (t1 - t0)
-        stages.append(terms.vf_prod(t, _moved(x, row, stages), args, control))
-    return _moved(x, tableau.b_sol, stages)
+        stages.append(terms.vf_prod(t, moved(x, row, stages), args, control))
+    return moved(x, tableau.b_sol, stages)
 
 
-def _moved(x: State, weights: Any, stages: list[State]) -> State:
+def moved(x: State, weights: Any, stages: list[State]) -> State:
+    """The state x + Σ_i weights_i stages_i."""
     for weight, k in zip(weights, stages, strict=True):
         if weight != 0:
             x = jtu.tree_map(lambda x, k: x + float(weight) * k, x, k)  # noqa: B023

@@ -32,6 +32,7 @@ from ...equation._algebra import SDE
 from ...equation._linear import linear_parts
 from ...equation._phi import phi1
 from ...solving._exponential import ExponentialEuler
+from ...solving._stages import moved
 from ...solving._terms import StepTimes
 from ...solving._validate import says_no_derivative
 
@@ -107,9 +108,9 @@ class Step(eqx.Module):
         a, b, c = _stages(self.solver)
         changes: list[State] = []
         for row, when in zip(a, c, strict=True):
-            moved = drift.increment(t + when * dt, _add(x0, row, changes), dt, args)
-            changes.append(jtu.tree_map(jnp.add, moved, self._noise(when, kick)))
-        return _add(x0, b, changes)
+            change = drift.increment(t + when * dt, moved(x0, row, changes), dt, args)
+            changes.append(jtu.tree_map(jnp.add, change, self._noise(when, kick)))
+        return moved(x0, b, changes)
 
     def _modes(self, x: State, power: float) -> State:
         """φ₁(2ΔtL)ᵖ x; x itself, where the solver knows no linear part."""
@@ -127,12 +128,6 @@ def _stages(solver: Any) -> tuple[list[list[float]], list[float], list[float]]:
         return [[]], [1.0], [0.5 if isinstance(solver, ExponentialEuler) else 0.0]
     tableau = solver.tableau
     return [[], *(row.tolist() for row in tableau.a_lower)], tableau.b_sol.tolist(), [0.0, *tableau.c.tolist()]
-
-
-def _add(x: State, weights: list[float], changes: list[State]) -> State:
-    for weight, change in zip(weights, changes, strict=True):
-        x = jtu.tree_map(lambda x, k, weight=weight: x + weight * k, x, change)
-    return x
 
 
 def noise_of(step: Step) -> State:
