@@ -37,6 +37,7 @@ class Moments(eqx.Module):
         noise: variance that noise adds to each coefficient over all times, (modes...).
         center: of the box of the states, (nodes, ...), or (nodes,) + ones where components are alike.
         reach: half the width of the box, squared, shaped like `center`.
+        spread: variance of the components, shaped like `center`; None where these are what `variance` is of.
     """
 
     times: Float[Array, " nodes"]
@@ -45,15 +46,17 @@ class Moments(eqx.Module):
     noise: Float[Array, "..."]
     center: Float[Array, "nodes ..."]
     reach: Float[Array, "nodes ..."]
+    spread: Float[Array, "nodes ..."] | None
 
     def at(self, t: RealScalarLike) -> "Scales":
         """The tables at t: a product with hat functions, two of which are not 0, and no gather."""
         passed = jnp.clip((jnp.asarray(t, self.times.dtype) - self.times[:-1]) / jnp.diff(self.times), 0, 1)
         one = jnp.ones_like(passed[:1])
         hats = jnp.concatenate([one, passed]) - jnp.concatenate([passed, 0 * one])
-        tables = (self.mean, self.variance, self.center, self.reach)
-        mean, variance, center, reach = (jnp.tensordot(hats, each.astype(hats.dtype), axes=1) for each in tables)
-        return Scales(mean, variance, self.noise, center, reach)
+        now = lambda table: jnp.tensordot(hats, table.astype(hats.dtype), axes=1)  # noqa: E731
+        variance = now(self.variance)
+        spread = variance if self.spread is None else now(self.spread)
+        return Scales(now(self.mean), variance, self.noise, now(self.center), now(self.reach), spread)
 
     def clock(self, t: RealScalarLike) -> Float[Array, ""]:
         """The time in units of the whole, 0 at the first and 1 at the last: no unit or origin is special."""
@@ -69,6 +72,7 @@ class Scales(NamedTuple):
     noise: Array
     center: Array
     reach: Array
+    spread: Array
 
 
 def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
@@ -92,15 +96,19 @@ def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
         )
     before, after, times, steps = at_nodes(paths, x)
     tables = jax.lax.map(lambda pair: _of_node(pair[0], pair[1], basis), (before, after))
-    mean, variance, kicks, center, reach = tables
+    mean, variance, kicks, center, reach, spread = tables
     # Where all start from one point nothing has a scale yet, and just after it the noise of half a step.
     rate = kicks / per_sample(jnp.asarray(steps, kicks.dtype), kicks.ndim)
     noise = jnp.tensordot(jnp.asarray(_shares(times), rate.dtype), rate, axes=1)
-    return Moments(jnp.asarray(times, mean.dtype), mean, jnp.maximum(variance, kicks / 2), noise, center, reach)
+    variance = jnp.maximum(variance, kicks / 2)
+    return Moments(jnp.asarray(times, mean.dtype), mean, variance, noise, center, reach, spread)
 
 
-def _of_node(x: Array, y: Array, basis: AbstractLinear) -> tuple[Array, ...]:
-    """Mean, variance, what a step's noise adds, center and squared half width of the box; x one step before y."""
+def _of_node(x: Array, y: Array, basis: AbstractLinear) -> tuple[Array | None, ...]:
+    """Mean, variance, what a step's noise adds, center and squared half width of the box, variance of the components.
+
+    x is one step before y.
+    """
     ok = jnp.isfinite(x).reshape(len(x), -1).all(axis=1)  # of trajectories that have ended, nothing
     share = ok.astype(x.dtype) / jnp.maximum(ok.sum(), 1).astype(x.dtype)
     mean_of = lambda c: jnp.tensordot(share.astype(c.dtype), c, axes=1)  # noqa: E731
@@ -129,7 +137,13 @@ def _of_node(x: Array, y: Array, basis: AbstractLinear) -> tuple[Array, ...]:
         jnp.where(variance > 0, jnp.maximum(kick - along, 0), kick),
         (low + high) / 2,
         jnp.square((high - low) / 2),
+        _spread_of(mean_of(jnp.square(x - mean[None])), mean_of(jnp.square(y - x)), axes) if axes else None,
     )
+
+
+def _spread_of(variance: Array, step: Array, axes: tuple[int, ...]) -> Array:
+    """One variance for components that are alike; where all start from one point, that of half a step."""
+    return jnp.mean(jnp.maximum(variance, step / 2), axis=axes, keepdims=True)
 
 
 def at_nodes(paths: Trajectories, x: Array) -> tuple[Array, Array, np.ndarray, np.ndarray]:

@@ -64,6 +64,20 @@ def test_of_a_field_it_is_whitened_mode_by_mode():
     np.testing.assert_allclose(net.linear(0.1).rates[1:, 1:], -1 / v[1:, 1:], rtol=1e-3)
 
 
+def test_of_a_field_the_network_sees_the_field_and_not_its_modes_each_in_its_own_unit():
+    seen = []
+
+    def net(t, x, args):
+        seen.append(x)
+        return x
+
+    rough = np.fft.rfft(np.random.default_rng(0).normal(size=(2000, 16)))
+    steep = jnp.asarray(np.fft.irfft(rough * 0.1 ** np.arange(9), 16), float)
+    paths = sx.Trajectories(5 + jnp.stack([steep] * 3, axis=1), [0.0, 0.1, 0.2])
+    sx.nn.Whitened(net, paths, basis=sx.Fourier.like)(0.1, 5 + steep[0])
+    np.testing.assert_allclose(seen[0], 4 * jnp.tanh(steep[0] / steep.std() / 4), atol=0.1)
+
+
 def test_a_constant_component_and_a_narrow_start_divide_by_nothing():
     moving = jnp.cumsum(0.1 * jr.normal(K[1], (200, 21)), axis=1)
     x = jnp.stack([moving - moving[:, :1], jnp.ones((200, 21))], axis=-1)
