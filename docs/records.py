@@ -115,6 +115,11 @@ def heat_conditions() -> str:
     return _heat("conditions_table", "conditions")
 
 
+def heat_moments() -> str:
+    """A convolutional network between the heat problem's Fourier moments."""
+    return _heat("moments_table", "moments")
+
+
 def heat_solvers() -> str:
     """The heat problem's scores with other solvers and steps."""
     return _heat("solvers_table", "solvers")

@@ -2,6 +2,7 @@
 
 from ..equation._fixed import Fixed as Fixed
 from ._arrays import load_arrays as load_arrays, save_arrays as save_arrays
+from ._dil_resnet import DilResNet as DilResNet
 from ._fno import FNO as FNO
 from ._fourier import FourierFilter as FourierFilter
 from ._grid import Grid as Grid

@@ -70,17 +70,24 @@ def as_field(x: Any, shape: tuple[int | None, ...], dtype: Any, mend: str) -> Ar
 
 
 def conv(
-    h: Float[Array, "*cells ins"], layer: dict[str, Array], pads: tuple[int, int], boundary: Boundary = "zero"
+    h: Float[Array, "*cells ins"],
+    layer: dict[str, Array],
+    pads: tuple[int, int],
+    boundary: Boundary = "zero",
+    dilation: int = 1,
 ) -> Float[Array, "*cells outs"]:
-    """Correlate with the layer's weights, ``pads`` cells added before and after on each axis, and add the bias."""
+    """Correlate with the layer's weights, ``pads`` cells added before and after on each axis, and add the bias.
+
+    With a dilation the kernel's cells are that many apart.
+    """
     axes = h.ndim - 1
     if boundary == "zero" or pads == (0, 0):
-        return _correlate(h, layer["w"], (pads,) * axes) + _bias(layer, axes)
+        return _correlate(h, layer["w"], (pads,) * axes, 1, dilation) + _bias(layer, axes)
     wrapped = jnp.pad(h, (*(pads,) * axes, (0, 0)), mode="wrap")
     # One row of zeros too many, dropped: XLA's CPU convolution (jax 0.10.2) is 4 times slower at a batch of 16 where
     # it pads nothing, and so is its weights' gradient.
     more = ((0, 1), *((0, 0),) * (axes - 1))
-    return _correlate(wrapped, layer["w"], more)[: h.shape[0]] + _bias(layer, axes)
+    return _correlate(wrapped, layer["w"], more, 1, dilation)[: h.shape[0]] + _bias(layer, axes)
 
 
 def conv_up(h: Float[Array, "*cells ins"], layer: dict[str, Array]) -> Float[Array, "*twice outs"]:
@@ -97,23 +104,25 @@ def _bias(layer: dict[str, Array], axes: int) -> Array:
 # brings convolutions into that layout outside of loops only. So do it here, for the gradients as well: JAX transposes
 # the derivative below by exchanging axes' roles, which leads from the layouts here to the fast one. Derivatives in
 # forward mode are not transposed, and so are slow in such loops.
-@partial(jax.custom_jvp, nondiff_argnums=(2, 3))
-def _correlate(h: Array, w: Array, pads: Pads, dilation: int = 1) -> Array:
-    return _convolve(h[None], w.transpose(*range(2, w.ndim), 1, 0), pads, dilation, _layouts(h, "N_C", "_IO", "N_C"))[0]
+@partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
+def _correlate(h: Array, w: Array, pads: Pads, up: int = 1, dilation: int = 1) -> Array:
+    how = pads, up, dilation
+    return _convolve(h[None], w.transpose(*range(2, w.ndim), 1, 0), how, _layouts(h, "N_C", "_IO", "N_C"))[0]
 
 
-def _correlate_jvp(pads: Pads, dilation: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
+def _correlate_jvp(pads: Pads, up: int, dilation: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
     (h, w), (dh, dw) = primals, tangents
-    out = _correlate(h, w, pads, dilation)
+    how = pads, up, dilation
+    out = _correlate(h, w, *how)
     parts = []
     # What is not differentiated, such as the input, would otherwise be a convolution of zeros.
     if not isinstance(dh, SymbolicZero):
         layouts, outs_ins_last = _layouts(h, "N_C", "_OI", "N_C"), w.transpose(*range(2, w.ndim), 0, 1)
-        parts.append(_convolve(dh[None], outs_ins_last, pads, dilation, layouts)[0])
+        parts.append(_convolve(dh[None], outs_ins_last, how, layouts)[0])
     if not isinstance(dw, SymbolicZero):
         ins_first, outs_last = jnp.swapaxes(h[None], 0, -1), jnp.moveaxis(dw, 0, -1)
         layouts = _layouts(h, "C_N", "I_O", "_NC")
-        parts.append(_convolve(ins_first, outs_last, pads, dilation, layouts)[..., 0, :])
+        parts.append(_convolve(ins_first, outs_last, how, layouts)[..., 0, :])
     return out, sum(parts[1:], parts[0])  # never empty: JAX calls this where something is differentiated
 
 
@@ -126,9 +135,10 @@ def _layouts(h: Array, left: str, right: str, out: str) -> tuple[str, str, str]:
     return left.replace("_", cells), right.replace("_", cells), out.replace("_", cells)
 
 
-def _convolve(h: Array, w: Array, pads: Pads, dilation: int, layouts: tuple[str, str, str]) -> Array:
-    ones, dilations = (1,) * len(pads), (dilation,) * len(pads)
-    return lax.conv_general_dilated(h, w, ones, pads, lhs_dilation=dilations, dimension_numbers=layouts)
+def _convolve(h: Array, w: Array, how: tuple[Pads, int, int], layouts: tuple[str, str, str]) -> Array:
+    pads, up, dilation = how
+    each = lambda n: (n,) * len(pads)  # noqa: E731
+    return lax.conv_general_dilated(h, w, each(1), pads, each(up), each(dilation), dimension_numbers=layouts)
 
 
 def leaky_relu(h: Array) -> Array:

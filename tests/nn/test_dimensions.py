@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import smdpx as sx
-from smdpx.nn import FNO, ResNet, Tiled, UNet
+from smdpx.nn import FNO, DilResNet, ResNet, Tiled, UNet
 from smdpx.nn._fno import spectral_conv
 from tests._problems import as_users_run as as_users_run
 from tests.nn.test_fields import apply, quick_jit
@@ -25,6 +25,11 @@ def resnet(shape):
 
 def unet(shape):
     return UNet(shape, widths=(3, 4, 4), key=KEY)
+
+
+def dilated(shape):
+    net = DilResNet(shape, width=3, blocks=2, dilations=(1, 2), key=KEY)
+    return eqx.tree_at(lambda net: net.arrays["out"]["w"], net, replace_fn=lambda w: 100 * w)
 
 
 def tiled(shape):
@@ -52,7 +57,7 @@ def one_axis_more(net, wider):
     return jtu.tree_unflatten(jtu.tree_structure(wider), extended)
 
 
-@pytest.mark.parametrize("make", [resnet, unet, tiled])
+@pytest.mark.parametrize("make", [resnet, dilated, unet, tiled])
 @pytest.mark.parametrize("axes", [1, 2])
 def test_it_is_the_network_of_one_dimension_more_on_fields_that_are_constant_there(make, axes):
     net = make((8,) * axes)

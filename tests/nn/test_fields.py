@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from smdpx.nn import FNO, MLP, ResNet, Tiled, UNet
+from smdpx.nn import FNO, MLP, DilResNet, ResNet, Tiled, UNet
 from smdpx.nn._conv import conv_up
 from tests._problems import as_users_run as as_users_run
 
@@ -23,6 +23,7 @@ def small(kind, **how):
     """A quick network of 8x8 fields of each kind."""
     makers = {
         "resnet": lambda: ResNet(8, width=4, blocks=3, key=KEY, **how),
+        "dilated": lambda: DilResNet(8, width=4, blocks=2, key=KEY, **how),
         "unet": lambda: UNet(8, widths=(4, 6, 6, 8), key=KEY, **how),
         "tiled": lambda: Tiled(UNet(16, widths=(4, 6), key=KEY, **how), 4),
         "fno": lambda: FNO(modes=3, width=4, key=KEY, **how),
@@ -30,7 +31,7 @@ def small(kind, **how):
     return makers[kind]()
 
 
-KINDS = ["resnet", "unet", "tiled", "fno"]
+KINDS = ["resnet", "dilated", "unet", "tiled", "fno"]
 
 # Each program runs once or twice: a quick compilation is worth more than a fast program.
 quick_jit = functools.partial(
@@ -213,6 +214,27 @@ def test_resnet_with_zeros_is_the_periodic_one_away_from_the_border():
 
     periodic = batch(make(8, "periodic"), 0.2, fields())
     assert np.allclose(batch(Tiled(make(30, "zero"), 11), 0.2, fields()), periodic, atol=1e-5)
+
+
+def test_dil_resnet_is_the_one_of_the_equations():
+    net, x = small("dilated"), fields()[0]
+
+    def k(h, layer, d):
+        taps = [
+            np.roll(h, (-d * i, -d * j), axis=(0, 1)) @ np.asarray(layer["w"])[:, :, i + 1, j + 1].T
+            for i in (-1, 0, 1)
+            for j in (-1, 0, 1)
+        ]
+        return sum(taps) + np.asarray(layer["b"])
+
+    relu = lambda h: np.where(h > 0, h, 0.01 * h)  # noqa: E731
+    h = k(np.stack([x, np.full_like(x, 0.3)], axis=-1), net.arrays["in"], 1)
+    for block in ("block1", "block2"):
+        branch = h
+        for i, d in enumerate((1, 2, 2, 1), start=1):
+            branch = relu(k(branch, net.arrays[block][f"conv{i}"], d))
+        h = h + branch
+    np.testing.assert_allclose(apply(net, 0.3, x), k(h, net.arrays["out"], 1)[..., 0], rtol=1e-4, atol=1e-5)
 
 
 def test_resnet_starts_small_at_any_depth():

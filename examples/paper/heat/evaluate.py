@@ -20,11 +20,17 @@ def three_inferences(scheme: Scheme, s: sx.Score, x0: jax.Array, xT: jax.Array, 
     return {name: figures(infer(scheme, s, name, xT, key), x0, xT) for name in INFERENCES}
 
 
-def exact_limits(x0: jax.Array, xT: jax.Array, key: jax.Array) -> dict[str, dict[str, float]]:
-    """The figures of the exact answers and of the truth itself: nothing learned can be expected to do better."""
+def exact_limits(
+    x0: jax.Array, xT: jax.Array, key: jax.Array, dt: float | None = T / STEPS
+) -> dict[str, dict[str, float]]:
+    """The figures of the exact answers and of the truth itself: nothing learned can be expected to do better.
+
+    Of the process that made the data, the chain of 32 steps; or with ``dt`` None of the process in continuous time,
+    whose score is what a solver in no need of these steps learns.
+    """
     keys = jr.split(key, len(xT))
     with jax.enable_x64(True):  # the short waves of a posterior mean are below single precision's rounding
-        exact = sx.exact.LinearGaussianField(sx.exact.power_law_field(N), g=G, dt=T / STEPS)
+        exact = sx.exact.LinearGaussianField(sx.exact.power_law_field(N), g=G, dt=dt)
 
         @jax.jit
         @jax.vmap

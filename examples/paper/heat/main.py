@@ -40,7 +40,7 @@ from heat.studies import shifts, solvers, window_sizes
 from heat.table import markdown_table
 from heat.train import train
 
-Part = Literal["inferences", "baselines", "windows", "shifts", "solvers"]
+Part = Literal["limits", "inferences", "baselines", "windows", "shifts", "solvers"]
 
 
 def main(
@@ -69,6 +69,8 @@ def main(
         command = f"python examples/paper/heat/main.py --preset {preset} --parts {part}{options}"
         write(out, f"{part}_{preset}.json", {"command": command, "versions": versions(), "rows": rows})
 
+    if "limits" in parts:
+        record("limits", [{"scheme": "exact, continuous", "figures": exact_limits(x0, xT, jr.key(3), dt=None)}])
     if "inferences" in parts:
         record("inferences", inferences(size, scores, seconds, x0, xT))
     if "baselines" in parts:

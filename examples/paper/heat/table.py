@@ -29,6 +29,9 @@ def markdown_table(folder: pathlib.Path, preset: str) -> str:
             if row["scheme"] != "exact":
                 label = f"`{EQUATIONS[name]}`, {row['scheme']}"
             lines.append(_line(label, [seed["figures"][name] for seed in row["seeds"]]))
+        if row["scheme"] == "exact":
+            for limit in read(folder, f"limits_{preset}.json"):
+                lines += [_line(f"{limit['scheme']}: {name}", [limit["figures"][name]]) for name in EQUATIONS]
     for row in read(folder, f"baselines_{preset}.json"):
         cases = f" ({row['cases']} cases)" if "cases" in row else ""
         lines.append(_line(row["method"] + cases, row.get("seeds", [row])))
@@ -103,6 +106,18 @@ def conditions_table(folder: pathlib.Path, preset: str) -> str:
     for row in read(folder, f"conditions_{preset}.json"):
         variance = f"{min(row['variance']):.2f} to {max(row['variance']):.2f}"
         lines.append(f"| {row['alpha']:g} | {row['g']:g} | {variance} | at most {max(row['mean']):.3f} |")
+    return "\n".join(lines)
+
+
+def moments_table(folder: pathlib.Path, preset: str) -> str:
+    """A convolutional network between Fourier moments, and these moments alone, against the exact posterior."""
+    lines = [
+        "| score | variance of samples / exact, over wavenumbers | error of the mean, over wavenumbers | training, CPU s |",
+        "|---|---|---|---|",
+    ]
+    for row in read(folder, f"moments_{preset}.json"):
+        variance = f"{min(row['variance']):.2f} to {max(row['variance']):.2f}"
+        lines.append(f"| {row['score']} | {variance} | at most {max(row['mean']):.3f} | {row['training CPU s']:.0f} |")
     return "\n".join(lines)
 
 
