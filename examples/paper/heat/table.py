@@ -112,7 +112,7 @@ def conditions_table(folder: pathlib.Path, preset: str) -> str:
 def moments_table(folder: pathlib.Path, preset: str) -> str:
     """A convolutional network between Fourier moments, and these moments alone, against the exact posterior."""
     lines = [
-        "| score | variance of samples / exact, over wavenumbers | error of the mean, over wavenumbers | training, CPU s |",
+        "| score | variance of samples / exact, over wavenumbers | error of the mean | training, CPU s |",
         "|---|---|---|---|",
     ]
     for row in read(folder, f"moments_{preset}.json"):
