@@ -186,6 +186,17 @@ def benchmark_losses() -> str:
     return _unbroken("\n".join(lines)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"
 
 
+def benchmark_kuramoto_sivashinsky() -> str:
+    """Kuramoto-Sivashinsky backwards, a column for each time."""
+    record = _read("benchmark_kuramoto_sivashinsky.json")
+    if record is None:
+        return _not_run("python benchmarks/kuramoto_sivashinsky.py")
+    rows = record["rows"]
+    lines = [f"| | {' | '.join(f'T = {row["T"]:g}' for row in rows)} |", "|---" * (1 + len(rows)) + "|"]
+    lines += [f"| {name} | {' | '.join(_cell(row[name]) for row in rows)} |" for name in rows[0] if name != "T"]
+    return "\n".join(lines) + f"\n\n{_source(record)}"
+
+
 def benchmark_sample() -> str:
     """Sampling against a hand-written scan."""
     return _simple("benchmark_sample.json", "python benchmarks/sample.py")

@@ -41,34 +41,37 @@ def conservation(t, u, args):
     return jnp.fft.irfft(steepening + jnp.maximum(K**2 - K**4, 0) * waves, N)
 
 
-def main(preset: Literal["cpu", "smoke"] = "cpu", T: float = 2.0, out: pathlib.Path = pathlib.Path("runs/ks")) -> None:
-    """Simulate, learn, judge by held-out trajectories, draw a figure; `smoke` does it in seconds, and means nothing."""
-    many, updates, batch, draws = (8000, 4000, 128, 100) if preset == "cpu" else (400, 10, 8, 20)
-    k = jr.split(jr.key(0), 6)
-    A, D = sx.Drift(conservation, name="A"), sx.Drift(Dissipation(), name="D")
-    P, g = A + D, sx.Diffusion(0.2)
+A, D = sx.Drift(conservation, name="A"), sx.Drift(Dissipation(), name="D")
+P, g = A + D, sx.Diffusion(0.2)
 
-    # States on the attractor, and trajectories that begin there; a hundred of them are not learned from.
+
+def learn(T, many, updates, batch, key):
+    """A score; the trajectories that it was learned from, and a hundred that it was not."""
+    k = jr.split(key, 5)
     warm_up, ts = np.linspace(0, 60, 1501), np.linspace(0, T, 101 if T < 4 else 251)
     starts = sx.solve(P + g, jr.normal(k[0], (many, N)) / 2, warm_up, key=k[1], saveat=dfx.SaveAt(t1=True))[:, 0]
     paths = sx.simulate(P + g, starts, ts, key=k[2])
     held, paths = paths[:100], paths[100:]
 
     # A convolutional network between the data's moments, wave by wave, around D.
-    net = sx.nn.Whitened(
-        sx.nn.DilResNet((N,), 24, 2, dilations=(1, 2, 4, 8, 4, 2, 1), key=k[3]), paths, basis=sx.Fourier.like
-    )
-    s = sx.Score(net, g, around=D)
+    net = sx.nn.DilResNet((N,), width=24, blocks=2, dilations=(1, 2, 4, 8, 4, 2, 1), key=k[3])
+    s = sx.Score(sx.nn.Whitened(net, paths, basis=sx.Fourier.like), g, around=D)
+    curriculum = [sx.Stage(updates=updates, learning_rate=2e-3, batch=batch)]
+    return sx.fit(-P + 2 * s, paths, key=k[4], curriculum=curriculum), paths, held
+
+
+def main(preset: Literal["cpu", "smoke"] = "cpu", T: float = 2.0, out: pathlib.Path = pathlib.Path("runs/ks")) -> None:
+    """Simulate, learn, judge by held-out trajectories, draw a figure; `smoke` does it in seconds, and means nothing."""
+    s, paths, held = learn(T, *((8000, 4000, 128) if preset == "cpu" else (400, 10, 8)), jr.key(0))
+    draws = 100 if preset == "cpu" else 20
     print(sx.check_references(P + g, paths, basis=sx.Fourier.like))
-    s = sx.fit(-P + 2 * s, paths, key=k[4], curriculum=[sx.Stage(updates=updates, learning_rate=2e-3, batch=batch)])
 
     # Are the answers right? And are they better than a linear update of the ensemble?
-    print(sx.calibrate(-P + 2 * s + g, held, key=k[5], n=draws, basis=sx.Fourier.like))
-    print(sx.calibrate(-P + 2 * s + g, held, key=k[5], n=draws))
-    learned = sx.posterior(-P + 2 * s + g, held.end, ts[::-1], draws, key=k[5])
-    linear = sx.ensemble_smoother(paths.start, paths.end, held.end, draws, key=k[5])
-    for name, x in {"smdpx": learned, "ensemble Kalman smoother": linear}.items():
-        print(f"CRPS of {name}: {sx.metrics.crps(x, held.start).mean():.4f}")
+    print(sx.calibrate(-P + 2 * s + g, held, key=jr.key(1), n=draws, basis=sx.Fourier.like))
+    learned = sx.posterior(-P + 2 * s + g, held.end[:40], paths.ts[::-1], draws, key=jr.key(2))
+    linear = sx.ensemble_smoother(paths.start, paths.end, held.end[:40], draws, key=jr.key(2))
+    for name, x in {"smdpx": learned, "the ensemble Kalman smoother": linear}.items():
+        print(f"CRPS of {name}: {sx.metrics.crps(x, held.start[:40]).mean():.4f}")
 
     figure, axes = plt.subplots(1, 4, figsize=(13, 2.8), layout="constrained", dpi=160)
     for i, ax in enumerate(axes):

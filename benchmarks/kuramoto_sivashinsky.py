@@ -1,0 +1,52 @@
+"""Kuramoto-Sivashinsky backwards over 2 and 10 time units: calibration wave by wave, beside the ensemble smoother.
+
+The problem is that of `examples/kuramoto_sivashinsky.py`: 100 held-out trajectories, 100 draws each.
+
+python benchmarks/kuramoto_sivashinsky.py
+"""
+
+import pathlib
+import sys
+import time
+
+import jax.random as jr
+import numpy as np
+from _measure import record
+
+import smdpx as sx
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
+from kuramoto_sivashinsky import P, g, learn
+
+CASES, DRAWS, KEY = 100, 100, jr.key(1)
+
+
+def rows():
+    for T in (2.0, 10.0):
+        began = time.process_time()
+        s, paths, held = learn(T, 8000, 4000, 128, jr.key(0))
+        trained = time.process_time()
+        learned = sx.posterior(-P + 2 * s + g, held.end, paths.ts[::-1], DRAWS, key=KEY)
+        seconds = time.process_time() - trained
+        waves = sx.calibrate(-P + 2 * s + g, held, key=KEY, n=DRAWS, basis=sx.Fourier.like)
+        linear = sx.ensemble_smoother(paths.start, paths.end, held.end, DRAWS, key=KEY)
+        others = np.repeat(paths.start[:DRAWS, None], CASES, axis=1)
+        ratio, ranks = waves.spread / waves.skill, sx.metrics.sbc_ranks(learned, held.start)
+        yield {
+            "T": T,
+            "exploded": f"{waves.exploded.sum():,} of {CASES * DRAWS:,}",
+            "90 % covers": float(np.mean((ranks >= 5) & (ranks <= 95))),  # 91 of the 101 ranks
+            "spread / error, waves 0 to 8": " ".join(f"{each:.2f}" for each in ratio[:9]),
+            "waves 9 to 32": f"{ratio[9:].min():.2f} to {ratio[9:].max():.2f}",
+            **{
+                f"CRPS of {name}": float(sx.metrics.crps(x, held.start).mean())
+                for name, x in {"smdpx": learned, "the ensemble smoother": linear, "other starts": others}.items()
+            },
+            "verdict": waves.verdict,
+            "training CPU s": trained - began,
+            "CPU s of 10,000 draws": seconds,
+        }
+
+
+if __name__ == "__main__":
+    record("kuramoto_sivashinsky", "python benchmarks/kuramoto_sivashinsky.py", rows())
