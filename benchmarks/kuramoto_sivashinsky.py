@@ -24,7 +24,7 @@ CASES, DRAWS, KEY = 100, 100, jr.key(1)
 def rows():
     for T in (2.0, 10.0):
         began = time.process_time()
-        s, paths, held = learn(T, 8000, 4000, 128, jr.key(0))
+        s, paths, held = learn(T, 8000, sx.Stage(updates=4000, learning_rate=2e-3, batch=128), jr.key(0))
         trained = time.process_time()
         learned = sx.posterior(-P + 2 * s + g, held.end, paths.ts[::-1], DRAWS, key=KEY)
         seconds = time.process_time() - trained

@@ -192,7 +192,8 @@ def benchmark_kuramoto_sivashinsky() -> str:
     if record is None:
         return _not_run("python benchmarks/kuramoto_sivashinsky.py")
     rows = record["rows"]
-    lines = [f"| | {' | '.join(f'T = {row["T"]:g}' for row in rows)} |", "|---" * (1 + len(rows)) + "|"]
+    times = [f"T = {row['T']:g}" for row in rows]
+    lines = [f"| | {' | '.join(times)} |", "|---" * (1 + len(rows)) + "|"]
     lines += [f"| {name} | {' | '.join(_cell(row[name]) for row in rows)} |" for name in rows[0] if name != "T"]
     return "\n".join(lines) + f"\n\n{_source(record)}"
 

@@ -5,8 +5,7 @@
 Short waves decay at rates up to k⁴ = 7,000 and grow as fast backwards. The score is counted from that dissipation D,
 so that it runs forward in both directions of time, and the stiff part is solved exactly.
 
-python examples/kuramoto_sivashinsky.py         # two time units: minutes on two cores
-python examples/kuramoto_sivashinsky.py --T 10  # ten of them
+python examples/kuramoto_sivashinsky.py    # minutes on two cores; --T 10 goes back ten time units in place of two
 """
 
 import pathlib
@@ -45,40 +44,34 @@ A, D = sx.Drift(conservation, name="A"), sx.Drift(Dissipation(), name="D")
 P, g = A + D, sx.Diffusion(0.2)
 
 
-def learn(T, many, updates, batch, key):
+def learn(T, many, stage, key):
     """A score; the trajectories that it was learned from, and a hundred that it was not."""
-    k = jr.split(key, 5)
-    warm_up, ts = np.linspace(0, 60, 1501), np.linspace(0, T, 101 if T < 4 else 251)
-    starts = sx.solve(P + g, jr.normal(k[0], (many, N)) / 2, warm_up, key=k[1], saveat=dfx.SaveAt(t1=True))[:, 0]
+    k, ts, end = jr.split(key, 5), np.linspace(0, T, 101 if T < 4 else 251), dfx.SaveAt(t1=True)
+    starts = sx.solve(P + g, jr.normal(k[0], (many, N)) / 2, np.linspace(0, 60, 1501), key=k[1], saveat=end)[:, 0]
     paths = sx.simulate(P + g, starts, ts, key=k[2])
-    held, paths = paths[:100], paths[100:]
-
     # A convolutional network between the data's moments, wave by wave, around D.
+    held, paths = paths[:100], paths[100:]
     net = sx.nn.DilResNet((N,), width=24, blocks=2, dilations=(1, 2, 4, 8, 4, 2, 1), key=k[3])
     s = sx.Score(sx.nn.Whitened(net, paths, basis=sx.Fourier.like), g, around=D)
-    curriculum = [sx.Stage(updates=updates, learning_rate=2e-3, batch=batch)]
-    return sx.fit(-P + 2 * s, paths, key=k[4], curriculum=curriculum), paths, held
+    return sx.fit(-P + 2 * s, paths, key=k[4], curriculum=[stage]), paths, held
 
 
 def main(preset: Literal["cpu", "smoke"] = "cpu", T: float = 2.0, out: pathlib.Path = pathlib.Path("runs/ks")) -> None:
     """Simulate, learn, judge by held-out trajectories, draw a figure; `smoke` does it in seconds, and means nothing."""
-    s, paths, held = learn(T, *((8000, 4000, 128) if preset == "cpu" else (400, 10, 8)), jr.key(0))
-    draws = 100 if preset == "cpu" else 20
+    many, updates, batch, draws = (8000, 4000, 128, 100) if preset == "cpu" else (400, 10, 8, 20)
+    s, paths, held = learn(T, many, sx.Stage(updates=updates, learning_rate=2e-3, batch=batch), jr.key(0))
     print(sx.check_references(P + g, paths, basis=sx.Fourier.like))
-
-    # Are the answers right? And are they better than a linear update of the ensemble?
+    # Are the answers right, wave by wave? And are they better than a linear update of the ensemble?
     print(sx.calibrate(-P + 2 * s + g, held, key=jr.key(1), n=draws, basis=sx.Fourier.like))
     learned = sx.posterior(-P + 2 * s + g, held.end[:40], paths.ts[::-1], draws, key=jr.key(2))
     linear = sx.ensemble_smoother(paths.start, paths.end, held.end[:40], draws, key=jr.key(2))
-    for name, x in {"smdpx": learned, "the ensemble Kalman smoother": linear}.items():
-        print(f"CRPS of {name}: {sx.metrics.crps(x, held.start[:40]).mean():.4f}")
-
+    learned_crps, linear_crps = (sx.metrics.crps(x, held.start[:40]).mean() for x in (learned, linear))
+    print(f"CRPS: {learned_crps:.4f}, of the ensemble Kalman smoother {linear_crps:.4f}")
     figure, axes = plt.subplots(1, 4, figsize=(13, 2.8), layout="constrained", dpi=160)
+    figure.suptitle("draws of the start (blue), the start, the observed end (dotted)")
     for i, ax in enumerate(axes):
         ax.plot(learned[:20, i].T, color="tab:blue", lw=0.4)
-        ax.plot(held.start[i], "k", lw=1)
-        ax.plot(held.end[i], "k:", lw=1)
-        ax.set(xlabel="x", title="draws, truth, observed end (dotted)")
+        ax.plot(held.start[i], "k", held.end[i], "k:", lw=1)
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / "ks.png")
 

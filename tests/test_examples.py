@@ -30,7 +30,7 @@ def smoke(name, tmp_path_factory):
     return folder, done
 
 
-@pytest.mark.parametrize("name", ["toy", "heat", "lorenz"])
+@pytest.mark.parametrize("name", ["toy", "heat", "lorenz", "kuramoto_sivashinsky"])
 def test_an_example_is_one_file_that_is_read_from_top_to_bottom(name):
     lines = (ROOT / "examples" / f"{name}.py").read_text().splitlines()
     assert 40 <= len(lines) <= 80
@@ -62,6 +62,13 @@ def test_the_lorenz_example_prints_its_table_and_draws_its_figure(tmp_path_facto
     ):
         assert f"| {answer}" in done.stdout
     assert [path.name for path in folder.iterdir()] == ["lorenz.png"]
+
+
+def test_the_kuramoto_sivashinsky_example_calibrates_wave_by_wave_and_draws_its_figure(tmp_path_factory):
+    folder, done = smoke("kuramoto_sivashinsky.py", tmp_path_factory)
+    assert "|k| = 0 " in done.stdout
+    assert "CRPS: " in done.stdout
+    assert [path.name for path in folder.iterdir()] == ["ks.png"]
 
 
 def test_an_unknown_preset_is_an_error_that_lists_the_known_ones(tmp_path):
