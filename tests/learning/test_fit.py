@@ -169,10 +169,13 @@ def test_one_update_is_enough():
 
 
 def test_the_wrong_coefficient_for_the_loss_is_a_warning_that_says_the_right_one():
+    def train(equation, loss):  # as far as tracing: it is said before anything is compiled
+        jax.eval_shape(lambda key: sx.fit(equation, PATHS, key=key, curriculum=SHORT, loss=loss).net.biases, KEY)
+
     with pytest.warns(UserWarning, match=r"`WindowLoss`.*coefficient 2.*off by 2/1.*Train `-P \+ 2\*s`"):
-        sx.fit(-P + mlp(), PATHS, key=KEY, curriculum=SHORT)
+        train(-P + mlp(), sx.WindowLoss())
     with pytest.warns(UserWarning, match=r"`TwoWayLoss`.*coefficient 1.*off by 1/2.*Train `-P \+ 1\*s`"):
-        sx.fit(-P + 2 * mlp(), PATHS, key=KEY, curriculum=SHORT, loss=sx.TwoWayLoss())
+        train(-P + 2 * mlp(), sx.TwoWayLoss())
 
 
 # Reports
