@@ -151,7 +151,8 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
         _warn_of_another_reference(equation, score)
         if validate.is_concrete(paths.ts):
-            times = float(np.min(paths.ts)), float(np.max(paths.ts))
+            ts = np.asarray(paths.ts)  # NumPy's least number of a JAX array is JAX's, which compiles
+            times = float(ts.min()), float(ts.max())
             score.check_times(*times)
             if score.has_reference:
                 warn_of_growth(equation, times, paths.samples()[1])

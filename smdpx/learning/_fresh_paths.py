@@ -16,7 +16,7 @@ from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import check_conditions, map_rows
 from ..solving import _validate as validate
-from ..solving._default_solver import default_solver
+from ..solving._default_solver import solver_of
 from ..solving._march import Table
 from ..solving._solve import unroll
 from ._sharding import share_out
@@ -136,7 +136,7 @@ class FreshPaths(AbstractPaths):
         return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), together), times, args
 
     def _solver(self) -> dfx.AbstractSolver:
-        return default_solver(self.process) if self.solver is None else self.solver
+        return solver_of(self.process, self.solver)
 
     def bounds(self) -> tuple[Float[Any, " times"], Float[Any, " times"]]:
         """The earliest and the latest that each of a trajectory's times can be."""

@@ -92,7 +92,7 @@ class Job(eqx.Module):
         if best is None:
             return None, None
         size = sum(math.prod(leaf.shape[2:]) for leaf in jtu.tree_leaves(self.validation.x))
-        count = jnp.int32(chunks(stage, self.total, size))
+        count = np.int32(chunks(stage, self.total, size))
         return how(self.training, stage, state, self.validation, count, best)
 
 
@@ -194,7 +194,7 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
 
 def _piece(job: Job, stage: Stage, start: TrainingState, stop: int, key: Key) -> TrainingState:
     """The updates until `stop`; or, where a loss is not finite, until that one."""
-    state = _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=False)
+    state = _advance(job.training, stage, start, np.int32(stop), job.source, key, guard=False)
     if not is_concrete(state.finite):
         raise TypeError(
             "`optimizer` holds a number that a JAX transformation traces, and `fit` cannot see it there: hand it over "
@@ -202,7 +202,7 @@ def _piece(job: Job, stage: Stage, start: TrainingState, stop: int, key: Key) ->
         )
     if bool(state.finite):
         return state
-    return _advance(job.training, stage, start, jnp.int32(stop), job.source, key, guard=True)
+    return _advance(job.training, stage, start, np.int32(stop), job.source, key, guard=True)
 
 
 def _kept(state: TrainingState, best: Best | None) -> Any:
@@ -228,14 +228,16 @@ def _with_numbers_as_arrays(job: Job) -> Job:
     """The job with learning rates, patience, noise and floats of `args` as arrays: others are no other program."""
 
     def rate(stage: Stage) -> Any:
-        return stage.learning_rate if callable(stage.learning_rate) else jnp.asarray(stage.learning_rate, float)
+        rate = stage.learning_rate
+        # NumPy's: of JAX's the conversion is a program to compile, and so is each look at whether it is positive.
+        return rate if callable(rate) else np.asarray(rate, jnp.result_type(float))
 
     def traced(source: Any) -> Any:
         return dataclasses.replace(as_arrays(source, None)[0], args=as_arrays(None, source.args)[1])
 
     equation, source = as_arrays(job.training.equation, None)[0], traced(job.source)
     held = None if job.validation is None else traced(job.validation)
-    patience = [None if stage.patience is None else jnp.int32(stage.patience) for stage in job.curriculum]
+    patience = [None if stage.patience is None else np.int32(stage.patience) for stage in job.curriculum]
     stages = tuple(
         dataclasses.replace(stage, learning_rate=rate(stage), patience=lasts)
         for stage, lasts in zip(job.curriculum, patience, strict=True)

@@ -10,7 +10,12 @@ from ..equation._algebra import SDE, AbstractDrift
 from ..equation._drift import step_drifts
 from ._exponential import ExponentialEuler
 
-__all__ = ["default_solver"]
+__all__ = ["default_solver", "solver_of"]
+
+
+def solver_of(equation: AbstractDrift | SDE, solver: dfx.AbstractSolver | None) -> dfx.AbstractSolver:
+    """The solver that the user names, or else the equation's default."""
+    return default_solver(equation) if solver is None else solver
 
 
 def default_solver(equation: AbstractDrift | SDE) -> dfx.AbstractSolver:

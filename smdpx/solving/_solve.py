@@ -21,7 +21,7 @@ from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import rows, with_conditions
 from ..equation._score import unrecorded
 from . import _validate as validate
-from ._default_solver import default_solver
+from ._default_solver import solver_of
 from ._finite import largest, warn_of_explosions
 from ._march import Table, march
 from ._numbers import as_arrays, in_one_precision
@@ -120,7 +120,7 @@ def solved(
     """
     if not isinstance(equation, AbstractDrift | SDE):
         raise TypeError(f"`solve` needs an equation such as `-P + s`; got {type(equation).__name__}.")
-    solver = default_solver(equation) if solver is None else solver
+    solver = solver_of(equation, solver)
     ts = validate.check_times(ts, equation)
     x0 = validate.check_states(x0, "x0")
     validate.check_finite_states(x0, "x0")

@@ -18,6 +18,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jax import dtypes
 from jax.core import Tracer
+from jaxtyping import Array, Bool, Float
 
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
@@ -113,7 +114,7 @@ def check_paths(paths: Any, ts: Any, lengths: Any = None) -> None:
         if not is_concrete(leaf):
             continue
         with jax.ensure_compile_time_eval():  # under the user's jit too, values that are known are looked at
-            finite = np.asarray(jnp.isfinite(leaf).reshape(*leaf.shape[:2], -1).all(axis=2))
+            finite = np.asarray(_finite_states(leaf))
         if lengths is not None:
             finite = finite | (np.arange(leaf.shape[1]) >= np.asarray(lengths)[:, None])
         if not finite.all():
@@ -123,6 +124,12 @@ def check_paths(paths: Any, ts: Any, lengths: Any = None) -> None:
                 f"`paths` is not finite: trajectory {i} at time index {m}{t} is the "
                 f"first of {(~finite).sum()} bad states. Drop such trajectories, or simulate with smaller steps."
             )
+
+
+# One program: primitive by primitive JAX compiles three, and holds a flag for every number.
+@jax.jit
+def _finite_states(x: Float[Array, "trajectories times ..."]) -> Bool[Array, "trajectories times"]:
+    return jnp.isfinite(x).reshape(*x.shape[:2], -1).all(axis=2)
 
 
 def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndarray | jax.Array:

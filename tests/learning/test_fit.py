@@ -259,6 +259,15 @@ def test_a_second_training_of_the_same_shapes_compiles_nothing(caplog):
     assert not compilations(caplog, lambda: fit(average=0.7, key=jax.random.key(5), curriculum=faster))
 
 
+def test_the_wait_for_the_first_update_is_its_own_compilation(caplog):
+    s = mlp()
+    jax.clear_caches()
+    lines = compilations(caplog, lambda: sx.fit(-P + 2 * s, PATHS, key=KEY, curriculum=SHORT))
+    programs = [name for line in lines for name in re.findall(r"jit\((.*)\)", line)]
+    assert programs.count("advance") == 1
+    assert len(programs) <= 9, programs  # each small one of the host's costs up to a twentieth of the update's
+
+
 def test_other_noise_and_other_args_compile_nothing(caplog):
     class Decay(eqx.Module):
         def __call__(self, t, x, args):

@@ -271,6 +271,22 @@ def test_the_draws_that_needed_the_guard_are_counted(capsys):
     assert "draws left" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("inside", "outside", "draws", "named"),
+    [
+        pytest.param(99, 1, 1, False, id="one in a hundred, and no more of its case"),
+        pytest.param(97, 3, 1, True, id="three in a hundred"),
+        pytest.param(99, 1, 10, True, id="one in a hundred, and all of one case"),
+    ],
+)
+def test_what_may_be_wrong_is_named_where_many_draws_needed_the_guard(capsys, inside, outside, draws, named):
+    xT = jnp.array([0.0] * inside + [1.5] * outside)
+    sx.posterior(-P + 2 * guarded() + g, xT, np.linspace(0.3, 0, 7), draws, key=K[1])
+    said = capsys.readouterr().err
+    assert f"{outside * draws:,} of {100 * draws:,} draws left what the trajectories visited" in said
+    assert ("too few trajectories, end states unlike theirs" in said) == named
+
+
 # Bad input
 
 

@@ -25,7 +25,7 @@ from ...equation._algebra import SDE, AbstractDrift, Forward
 from ...equation._conditions import map_rows
 from ...equation._drift import step_drifts
 from ...equation._score import Score, scores
-from ...solving._default_solver import default_solver
+from ...solving._default_solver import solver_of
 from ...solving._numbers import in_one_precision
 from ...solving._solvers import abilities
 from ...solving._terms import over_samples
@@ -141,7 +141,7 @@ class TransitionLoss(AbstractLoss):
         return jnp.mean(self._over_pairs(of_pair, equation, windows, key, args))
 
     def _solver(self, process: SDE) -> dfx.AbstractSolver:
-        return default_solver(process) if self.solver is None else self.solver
+        return solver_of(process, self.solver)
 
     def _over_pairs(self, f: Any, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Any:
         """f(step, x1, key) of each two neighbours; x1 is the later state, each array in its own precision."""

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from ..._types import Args, Key
 from ...equation._algebra import SDE, AbstractDrift
 from ...equation._score import scores
-from ...solving._default_solver import default_solver
+from ...solving._default_solver import solver_of
 from ...solving._solve import unroll
 from ...solving._terms import over_samples, per_sample, sign_of
 from ...solving._validate import check_solver, says_no_derivative, widest
@@ -61,7 +61,7 @@ class WindowLoss(AbstractLoss):
 
     def unrolls_by(self, equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
         """The solver that was given, or the equation's default."""
-        return default_solver(equation) if self.solver is None else self.solver
+        return solver_of(equation, self.solver)
 
     def __call__(self, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Float[Array, ""]:
         """Mean weighted squared error of the unroll, in units of g²Δt."""
