@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.tree_util as jtu
@@ -21,6 +22,7 @@ from ..equation._algebra import SDE, AbstractDrift
 from ..equation._fixed import weights
 from ..equation._score import Score, Trained, scores
 from ..solving import _validate as validate
+from ..solving._solvers import is_eulers
 from ._checkpoint import Checkpoint
 from ._fingerprint import fingerprint_of
 from ._fresh_paths import FreshPaths
@@ -146,6 +148,7 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
         raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
     validate.check_drifts(equation, *paths.samples())
     loss.check_data(equation, paths, curriculum)
+    _warn_of_eulers_data(paths.made_by(), loss.unrolls_by(equation))
     for coefficient, score in scores(equation):
         if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
@@ -177,6 +180,18 @@ def _warn_of_another_reference(equation: AbstractDrift | SDE, score: Score) -> N
             f"`{score!r}` is counted around {score.around!r}, which `{equation}` does not contain: what is run forward "
             "in reverse time should be a part of the physics that is turned round. Write the physics as a sum, "
             "`P = A + D`, and `Score(net, g, around=D)` with the same D.",
+            stacklevel=4,
+        )
+
+
+def _warn_of_eulers_data(made: type | None, solver: dfx.AbstractSolver | None) -> None:
+    # The other way round the score learns to repair the error of Euler's method, and remembers it.
+    if made is not None and solver is not None and is_eulers(made) and not is_eulers(type(solver)):
+        warnings.warn(
+            f"The trajectories are made by the steps of `{made.__name__}`, and the loss unrolls by "
+            f"`{type(solver).__name__}`, to which the error of these steps is physics: where the state relaxes by a "
+            "tenth in a step, samples will have a variance that is a tenth too small. Leave `solver` out where they "
+            f"are simulated, or give the loss the same, `solver=diffrax.{made.__name__}()`.",
             stacklevel=4,
         )
 

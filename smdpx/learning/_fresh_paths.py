@@ -92,6 +92,10 @@ class FreshPaths(AbstractPaths):
                 )
         validate.check_resolution(self.ts, self.x0)
 
+    def made_by(self) -> type:
+        """The kind of solver that simulates them."""
+        return type(self._solver())
+
     def samples(self) -> tuple[State, Args]:
         """The starts, and their `args`."""
         return self.x0, self.args

@@ -38,6 +38,10 @@ class AbstractPaths(eqx.Module):
         """Raise where the data are unfit, or an equation or a stage of a curriculum asks for what they do not have."""
 
     @abc.abstractmethod
+    def made_by(self) -> type | None:
+        """The kind of diffrax solver whose steps they are; None where that is not known."""
+
+    @abc.abstractmethod
     def samples(self) -> tuple[State, Args]:
         """States with a sample axis, of the shapes that the windows will have, and the `args` that belong to them."""
 
@@ -61,6 +65,8 @@ class Trajectories(AbstractPaths):
         ts: their increasing times: (times,) for all, or (trajectories, times), each its own; for a list of different
             lengths a list too.
         args: handed to drifts, networks and noise. A `PerSample` has a row for each trajectory.
+        solver: the kind of diffrax solver whose steps they are, where that is known, such as `diffrax.Euler`:
+            `simulate` says so, and `fit` warns where Euler's error would be learned as physics.
 
     Raises:
         ValueError: states that do not fit their times, times that do not increase, or conditions with another number of
@@ -79,9 +85,10 @@ class Trajectories(AbstractPaths):
     ts: Any
     args: Args
     lengths: Any
+    solver: type | None = eqx.field(static=True)
 
-    def __init__(self, x: Any, ts: Any, args: Args = None):
-        self.args, self.lengths = args, None
+    def __init__(self, x: Any, ts: Any, args: Args = None, *, solver: type | None = None):
+        self.args, self.lengths, self.solver = args, None, solver
         if isinstance(x, list):
             x, ts, self.lengths = _stack(x, ts)
         self.x = validate.check_states(x, "x")
@@ -163,6 +170,10 @@ class Trajectories(AbstractPaths):
         if ts.ndim == 1:
             return [ts]
         return [row if self.lengths is None else row[: self.lengths[i]] for i, row in enumerate(ts)]
+
+    def made_by(self) -> type | None:
+        """The kind of solver whose steps they are, where that is known."""
+        return self.solver
 
     def samples(self) -> tuple[State, Args]:
         """The first states, and the trajectories' `args`."""

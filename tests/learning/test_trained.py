@@ -136,3 +136,24 @@ def test_a_score_of_the_process_takes_any_steps():
 def test_steps_that_adapt_are_not_compared():
     how = {"solver": dfx.Tsit5(), "stepsize_controller": dfx.PIDController(rtol=1e-3, atol=1e-3)}
     assert warned(score(dfx.Heun), [1.0, 0.0], **how) == []
+
+
+@pytest.mark.parametrize("kind", [sx.simulate, sx.FreshPaths])
+def test_data_of_eulers_steps_are_noticed_by_a_loss_that_takes_better_ones(kind):
+    P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.5)
+    key = {"key": jax.random.key(0)} if kind is sx.simulate else {}
+    make = lambda **how: kind(P + g, jnp.ones(32), np.linspace(0, 1, 11), **key, **how)  # noqa: E731
+    s = sx.Score(sx.nn.MLP(widths=(4,), key=jax.random.key(1)), g)
+    train = lambda paths, **how: sx.fit(  # noqa: E731
+        -P + 2 * s, paths, key=jax.random.key(2), curriculum=[sx.Stage(updates=1, batch=8)], **how
+    )
+    with pytest.warns(UserWarning, match="made by the steps of `Euler`, and the loss unrolls by `Heun`"):
+        train(make(solver=dfx.Euler()))
+    train(make(solver=dfx.Euler()), loss=sx.WindowLoss(solver=dfx.Euler()))
+    train(make())
+
+
+def test_slices_know_whose_steps_they_are_and_data_of_ones_own_may_say_so():
+    paths = sx.Trajectories(jnp.zeros((4, 3)), [0.0, 0.1, 0.2], solver=dfx.Euler)
+    assert paths[1:].made_by() is dfx.Euler
+    assert sx.Trajectories(jnp.zeros((4, 3)), [0.0, 0.1, 0.2]).made_by() is None
