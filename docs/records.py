@@ -181,6 +181,11 @@ def benchmark_losses() -> str:
     return _unbroken("\n".join(lines)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"
 
 
+def benchmark_problems() -> str:
+    """Problems of other scales, kinds and clocks by the library's defaults."""
+    return _simple("benchmark_problems.json", "python benchmarks/problems.py")
+
+
 def benchmark_sample() -> str:
     """Sampling against a hand-written scan."""
     return _simple("benchmark_sample.json", "python benchmarks/sample.py")
