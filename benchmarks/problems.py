@@ -121,7 +121,7 @@ def well_rows():
 
 
 def toy_rows():
-    """README's example: P(+1) beside the Fokker-Planck equation, and a million draws from ends of the data."""
+    """README's problem by defaults: P(+1) beside the Fokker-Planck equation, and a million draws."""
     P, g = sx.Drift(lambda t, x, args: -7 * jnp.sign(x) * x**2), sx.Diffusion(0.03)
     ts = 10 * np.linspace(0, 1, 501) ** 1.5
     exact = sx.exact.FokkerPlanck1D(P.f, 0.03, sx.exact.GaussianMixture([-1.0, 1.0]), 10)
@@ -130,7 +130,7 @@ def toy_rows():
     s, cost = trained(P, g, paths, jr.key(0))
     up = jnp.mean(sx.posterior(-P + 2 * s + g, ends, ts[::-1], 4000, key=jr.key(2)) > 0, axis=0)
     every = jnp.linspace(paths.end.min(), paths.end.max(), 1000)
-    many = np.asarray(sx.posterior(-P + 2 * s + g, every, ts[::-1], 200, key=jr.key(3)))
+    many = np.asarray(sx.posterior(-P + 2 * s + g, every, ts[::-1], 1000, key=jr.key(3)))
     yield {
         "problem": "toy",
         "P(+1) off": float(jnp.max(jnp.abs(up - exact.component_probabilities(10.0, ends)[:, 1]))),

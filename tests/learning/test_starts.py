@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import smdpx as sx
+from smdpx.learning._starts import warn_of_a_narrow_start
 from tests._problems import OU, as_users_run as as_users_run
 
 K = jr.split(jr.key(0), 3)
@@ -26,24 +27,22 @@ def test_with_the_exact_score_even_steps_lose_half_of_the_spread_and_finer_ones_
     assert spread(TIMES["finer at the start"]) == pytest.approx(1, abs=0.03)
 
 
-def said(x0, ts, g=1.0, unit=1.0):
-    P, g = sx.Drift(lambda t, x, args: -x / unit), sx.Diffusion(g)
-    paths = sx.simulate(P + g, x0, ts, key=K[1])
-    net = sx.nn.Whitened(sx.nn.MLP(shape=x0.shape[1:], widths=(4,), key=K[2]), paths)
-    s = sx.Score(net, g)
+@pytest.mark.usefixtures("as_users_run")
+def test_fit_names_the_component_both_numbers_and_a_first_step_that_is_short_enough():
+    x0 = jnp.array([[1.0, 0.1]]) * jr.normal(K[0], (2000, 2))
+    paths = sx.simulate(NARROW.P + NARROW.g, x0, TIMES["even"], key=K[1])
+    s = sx.Score(sx.nn.Whitened(sx.nn.MLP(shape=(2,), widths=(4,), key=K[2]), paths), NARROW.g)
+    mend = r"component 1: their deviation is 0\.1.* noise of 0\.141.* first step of 0\.005"
+    with pytest.warns(UserWarning, match=mend):
+        sx.fit(-NARROW.P + 2 * s, paths, key=K[2], curriculum=[sx.Stage(updates=1, batch=4)])
+
+
+def said(x0, ts, g=1.0):
+    """Whether it warns of trajectories that start at x0."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        sx.fit(-P + 2 * s, paths, key=K[2], curriculum=[sx.Stage(updates=1, batch=4)])
-    return [str(warning.message) for warning in caught if "narrower" in str(warning.message)]
-
-
-@pytest.mark.usefixtures("as_users_run")
-def test_it_names_the_component_both_numbers_and_a_first_step_that_is_short_enough():
-    x0 = jnp.array([[1.0, 0.1]]) * jr.normal(K[0], (2000, 2))
-    [message] = said(x0, TIMES["even"])
-    assert "component 1: their deviation is 0.1" in message
-    assert "noise of 0.141" in message
-    assert "first step of 0.005" in message
+        warn_of_a_narrow_start(sx.Trajectories(jnp.repeat(x0[:, None], len(ts), axis=1), ts), sx.Diffusion(g))
+    return bool(caught)
 
 
 def test_steps_that_are_short_enough_say_nothing():
@@ -59,4 +58,4 @@ def test_one_point_has_no_spread_to_lose_and_two_points_have_one_that_is_wide():
 def test_the_unit_and_the_origin_of_time_do_not_matter(unit):
     for width, warns in ((0.1, True), (1.0, False)):
         times = 5 * unit + unit * TIMES["even"]
-        assert bool(said(width * jr.normal(K[0], (200,)), times, unit**-0.5, unit)) is warns
+        assert said(width * jr.normal(K[0], (200,)), times, unit**-0.5) is warns
