@@ -198,6 +198,11 @@ def benchmark_kuramoto_sivashinsky() -> str:
     return "\n".join(lines) + f"\n\n{_source(record)}"
 
 
+def benchmark_problems() -> str:
+    """Problems of other scales, kinds and clocks by the library's defaults."""
+    return _simple("benchmark_problems.json", "python benchmarks/problems.py")
+
+
 def benchmark_sample() -> str:
     """Sampling against a hand-written scan."""
     return _simple("benchmark_sample.json", "python benchmarks/sample.py")

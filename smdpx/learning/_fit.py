@@ -30,6 +30,7 @@ from ._progress import Progress
 from ._references import warn_of_growth
 from ._runner import Job, run_on_host, run_traced
 from ._sharding import check_sharding
+from ._starts import warn_of_a_narrow_start
 from ._training import Stage, Training, network, trainable
 from ._trajectories import AbstractPaths, Trajectories
 from ._validation import hold_out
@@ -153,6 +154,8 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
         if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
         _warn_of_another_reference(equation, score)
+        if isinstance(paths, Trajectories) and validate.is_concrete(paths, score.g):
+            warn_of_a_narrow_start(paths, score.g)
         if validate.is_concrete(paths.ts):
             ts = np.asarray(paths.ts)  # NumPy's least number of a JAX array is JAX's, which compiles
             times = float(ts.min()), float(ts.max())
