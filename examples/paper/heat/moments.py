@@ -27,7 +27,7 @@ from heat.conditions import CPU, TS, P, compare, g
 from heat.problem import G, N
 
 # Trajectories, updates, width of the network, cases and draws.
-PRESETS = {"smoke": (64, 20, 4, 2, 3), "cpu": (2500, 2000, 8, 100, 64), "paper": (2500, 40_000, 32, 800, 64)}
+PRESETS = {"smoke": (64, 20, 4, 2, 3), "cpu": (2500, 500, 8, 50, 64), "paper": (2500, 40_000, 32, 800, 64)}
 
 
 def main(preset: Literal["smoke", "cpu", "paper"] = "cpu", out: pathlib.Path = pathlib.Path("runs/paper/heat")) -> None:
