@@ -187,10 +187,8 @@ def benchmark_peers() -> str:
     if record is None:
         return _not_run("python benchmarks/peers.py score")
     titles = {"lorenz": "Lorenz-63", "ou": "Ten components of scales 10⁻² to 10²", "heat": "Heat, 16 × 16 pixels"}
-    tables = [
-        f"**{title}**\n\n{_peers([row for row in record['rows'] if row['problem'] == problem])}"
-        for problem, title in titles.items()
-    ]
+    kinds = {title: [row for row in record["rows"] if row["problem"] == name] for name, title in titles.items()}
+    tables = [f"**{title}**\n\n{_peers(rows)}" for title, rows in kinds.items() if rows]
     theirs = next((row["versions"] for row in record["rows"] if "versions" in row), {})
     listed = ", ".join(f"{name} {version}" for name, version in theirs.items())
     return _unbroken("\n\n".join(tables)) + f"\n\n{_source(record)} Beside them: {listed}."
