@@ -153,7 +153,8 @@ def whitened(problem, x, ends):
     rings = np.floor(np.hypot(*np.meshgrid(waves, waves))).astype(int)
     modes = np.fft.fft2(x - np.asarray(jax.vmap(lambda y: exact.posterior_mean(0.2, y))(ends)), norm="ortho")
     varies = rings > 0  # the prior has no mean
-    return ((modes.real - modes.imag) / np.sqrt(exact.posterior_variances(0.2)))[..., varies], rings[varies]
+    deviations = np.sqrt(np.asarray(exact.posterior_variances(0.2))[varies])
+    return (modes.real - modes.imag)[..., varies] / deviations, rings[varies]
 
 
 def accuracy(problem, samples, stored):
