@@ -33,6 +33,7 @@ import smdpx as sx
 RUNS = pathlib.Path(__file__).parent.parent / "runs" / "peers"
 SIZES = {"lorenz": (1000, 5000, 50_000), "ou": (5000,), "heat": (5000,)}
 DRAWS = {"lorenz": 2000, "ou": 1000, "heat": 500}  # of each end state, of which there are 8, 32 and 16
+METHODS = ("smdpx", "sbi-npe", "sbi-nsf", "sbi-fmpe", "ensemble-Kalman-smoother")
 N, KEY = 16, jr.key(0)
 SCALE = np.geomspace(1e-2, 1e2, 10).astype("f")
 
@@ -67,7 +68,7 @@ def draw(P, g, s, paths, ends, n, key):
 
 
 def smooth(paths, ends, n, key):
-    return sx.ensemble_smoother(paths.start, paths.end, ends, n, key=key)
+    return sx.ensemble_smoother(paths.start, paths.end, ends, min(n, len(paths)), key=key)
 
 
 def lines(*functions):
@@ -179,7 +180,10 @@ def rows():
     for problem, counts in SIZES.items():
         stored = np.load(RUNS / f"{problem}.npz")
         for count in counts:
-            for file in sorted(RUNS.glob(f"{problem}-{count}-*.json"), key=lambda file: "smdpx" not in file.stem):
+            for method in METHODS:
+                file = RUNS / f"{problem}-{count}-{method}.json"
+                if not file.exists():
+                    continue
                 samples = np.load(file.with_suffix(".npy"))
                 finite = np.isfinite(samples).all(axis=tuple(range(2, samples.ndim))).all(axis=1)
                 row = json.loads(file.read_text()) | accuracy(problem, samples[finite], stored)
