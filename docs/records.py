@@ -203,6 +203,36 @@ def benchmark_problems() -> str:
     return _simple("benchmark_problems.json", "python benchmarks/problems.py")
 
 
+def benchmark_peers() -> str:
+    """Beside simulation-based inference and the ensemble Kalman smoother: a table for each problem."""
+    record = _read("benchmark_peers.json")
+    if record is None:
+        return _not_run("python benchmarks/peers.py score")
+    titles = {"lorenz": "Lorenz-63", "ou": "Ten components of scales 10⁻² to 10²", "heat": "Heat, 16 × 16 pixels"}
+    kinds = {title: [row for row in record["rows"] if row["problem"] == name] for name, title in titles.items()}
+    tables = [f"**{title}**\n\n{_peers(rows)}" for title, rows in kinds.items() if rows]
+    theirs = next((row["versions"] for row in record["rows"] if "versions" in row), {})
+    listed = ", ".join(f"{name} {version}" for name, version in theirs.items())
+    return _unbroken("\n\n".join(tables)) + f"\n\n{_source(record)} Beside them: {listed}."
+
+
+def _peers(rows: list[dict[str, Any]]) -> str:
+    gaussian = "variance" in rows[0]
+    distance = "mean energy distance" if gaussian else "energy distance to brute force at four ends"
+    heads = ["trajectories", "method", distance, *(["error of the mean, sd", "variance"] if gaussian else [])]
+    heads += ["training, CPU s", "1,000 draws, CPU s", "lines"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in rows:
+        cells = [f"{row['trajectories']:,}", row["method"], " / ".join(f"{d:.3f}" for d in row["energy distance"])]
+        if gaussian:
+            cells += [f"{row['mean error']:.2f}", " to ".join(map(_cell, row["variance"]))]
+        cells += [f"{row['training CPU s']:.0f}", f"{row['CPU s per 1,000 draws']:.2g}", str(row["lines"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    own = " / ".join(f"{error:.3f}" for error in rows[0]["own error"])
+    of = "Two sets of exact draws are" if gaussian else "The brute force's own error:"
+    return "\n".join(lines) + f"\n\n{of} {own}{' apart' if gaussian else ''}."
+
+
 def benchmark_sample() -> str:
     """Sampling against a hand-written scan."""
     return _simple("benchmark_sample.json", "python benchmarks/sample.py")
