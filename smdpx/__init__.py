@@ -28,6 +28,7 @@ from .inference._calibrate import calibrate as calibrate
 from .inference._ensemble import ensemble_smoother as ensemble_smoother
 from .inference._langevin import langevin as langevin
 from .inference._likelihood import LogLikelihood as LogLikelihood, log_likelihood as log_likelihood
+from .inference._particles import ParticleSmoothing as ParticleSmoothing, particle_smoother as particle_smoother
 from .inference._point_estimate import point_estimate as point_estimate
 from .inference._posterior import posterior as posterior
 from .inference._verdict import CalibrationReport as CalibrationReport

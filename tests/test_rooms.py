@@ -49,7 +49,15 @@ def test_no_circle_among_the_files():
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(FILES)
 
 
-@pytest.mark.parametrize(("package", "place"), [("jax_cfd", "physics/_jax_cfd.py"), ("h5py", "data/_hdf5.py")])
+@pytest.mark.parametrize(
+    ("package", "place"),
+    [
+        ("jax_cfd", "physics/_jax_cfd.py"),
+        ("h5py", "data/_hdf5.py"),
+        ("cuthbert", "inference/_particle_filter.py"),
+        ("cuthbertlib", "inference/_particle_filter.py"),
+    ],
+)
 def test_a_package_is_imported_in_one_file(package, place):
     importing = {str(path.relative_to(PACKAGE)) for path in FILES if package in imported(path)[1]}
     assert importing <= {place}

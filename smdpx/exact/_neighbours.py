@@ -28,7 +28,7 @@ from jaxtyping import Array, Float
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import conditions
-from ..inference._ends import check_ends, whole_number
+from ..inference._ends import check_ends, draw_starts, whole_number
 from ..metrics._distance import energy_distance
 from ..solving import _validate as validate
 from ..solving._finite import exploded, first_few, sizes
@@ -240,7 +240,7 @@ def _paths(
     cases = jtu.tree_leaves(xT)[0].shape[0]
     for i in range(chunks):
         key_start, key_noise, key_chance = jr.split(jr.fold_in(key, i), 3)
-        start = _starts(x0, xT, key_start, size)
+        start = draw_starts(x0, xT, size, key_start)
         noise = key_noise if isinstance(process, SDE) else None
         end, _, _ = solved(process, start, ts, noise, args, solver, saveat=dfx.SaveAt(t1=True))
         end = jtu.tree_map(lambda leaf: leaf[:, -1], end)
@@ -252,28 +252,6 @@ def _paths(
                 "another `solver`."
             )
         yield _flat(start), _flat(end), jr.uniform(key_chance, (cases, size), validate.widest(xT))
-
-
-def _starts(x0: Any, xT: State, key: Key, size: int) -> State:
-    """Starts of one chunk: drawn by the user's function, or from the user's arrays."""
-    if callable(x0):
-        start, name = validate.check_states(x0(key, size), "x0(key, n)"), "x0(key, n)"
-    else:
-        given, name = validate.check_states(x0, "x0"), "x0"
-        index = jr.randint(key, (size,), 0, jtu.tree_leaves(given)[0].shape[0])
-        start = jtu.tree_map(lambda leaf: leaf[index], given)
-    if jtu.tree_leaves(start)[0].shape[0] != size:
-        raise ValueError(
-            f"`x0(key, n)` must draw n states; asked for {size} it returned {jtu.tree_leaves(start)[0].shape[0]}. "
-            "Write `lambda key, n: jax.random.normal(key, (n, ...))`, say."
-        )
-    shapes = [jtu.tree_map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), x) for x in (start, xT)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"`{name}` and `xT` must hold states of one kind, with samples and cases in front; got states of "
-            f"{shapes[0]} and {shapes[1]} (shape, precision)."
-        )
-    return start
 
 
 @jax.jit

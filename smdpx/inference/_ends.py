@@ -6,11 +6,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import jax.tree_util as jtu
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import Array, Int
 
-from .._types import Args, State
+from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import first_row
 from ..solving import _validate as validate
@@ -78,3 +79,25 @@ def whole_number(name: str, value: Any) -> int:
     if count < 1:
         raise ValueError(f"`{name}` must be at least 1; got {count}.")
     return count
+
+
+def draw_starts(x0: Any, xT: State, size: int, key: Key) -> State:
+    """So many starts: drawn by the user's function, or from the user's arrays with replacement."""
+    if callable(x0):
+        start, name = validate.check_states(x0(key, size), "x0(key, n)"), "x0(key, n)"
+    else:
+        given, name = validate.check_states(x0, "x0"), "x0"
+        index = jr.randint(key, (size,), 0, jtu.tree_leaves(given)[0].shape[0])
+        start = jtu.tree_map(lambda leaf: leaf[index], given)
+    if jtu.tree_leaves(start)[0].shape[0] != size:
+        raise ValueError(
+            f"`x0(key, n)` must draw n states; asked for {size} it returned {jtu.tree_leaves(start)[0].shape[0]}. "
+            "Write `lambda key, n: jax.random.normal(key, (n, ...))`, say."
+        )
+    shapes = [jtu.tree_map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), x) for x in (start, xT)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"`{name}` and `xT` must hold states of one kind, with samples and cases in front; got states of "
+            f"{shapes[0]} and {shapes[1]} (shape, precision)."
+        )
+    return start

@@ -75,7 +75,7 @@ class Step(eqx.Module):
     def left(self, xi: State) -> State:
         """y₁ - y₁(ξ): what is left over by a step with this noise."""
         kick = jtu.tree_map(lambda leaf: jnp.sqrt(self.dt) * leaf, xi)
-        left_over = self._modes(jtu.tree_map(jnp.subtract, self.x1, self._end(kick)), -0.5)
+        left_over = self._modes(jtu.tree_map(jnp.subtract, self.x1, self.end(kick)), -0.5)
         unit = lambda g: jnp.where(g > 0, jnp.sqrt(self.dt) * g, 1)  # noqa: E731
         return jtu.tree_map(lambda d, g: jnp.where(g > 0, d / unit(g), 0), left_over, self.spread())
 
@@ -98,7 +98,11 @@ class Step(eqx.Module):
         g = self.process.diffusion.like(self.t + c * self.dt, self.x0, self.args)
         return jtu.tree_map(jnp.multiply, g, kick)
 
-    def _end(self, kick: State) -> State:
+    def kick(self, xi: State) -> State:
+        """What a noise of ξ deviations adds to the end of an affine step, N√Δt ξ."""
+        return self._modes(jtu.tree_map(lambda xi, g: jnp.sqrt(self.dt) * g * xi, xi, self.spread()), 0.5)
+
+    def end(self, kick: State) -> State:
         """Where a step with this increment of noise ends, as the solver takes it."""
         drift, t, dt, x0, args = self.process.drift, self.t, self.dt, self.x0, self.args
         if isinstance(self.solver, ExponentialEuler):
