@@ -26,10 +26,11 @@ def warn_of_a_narrow_start(paths: Trajectories, g: Diffusion) -> None:
     """Warn of components whose start has a variance, but one that a single step's noise is not small beside."""
     ts = np.asarray(paths.ts, np.float64).reshape(-1, np.shape(paths.ts)[-1])
     step = float((ts[:, 1] - ts[:, 0]).max())
-    one = jtu.tree_map(lambda leaf: leaf[0, 0], paths.x)
     with jax.ensure_compile_time_eval():  # under the user's jit too
+        starts = paths.start
+        one = jtu.tree_map(lambda leaf: leaf[0], starts)
         noises = g.like(jnp.asarray(ts[0, 0], widest(paths.x)), one, first_row(paths.args))
-    for x, noise in zip(jtu.tree_leaves(paths.start), jtu.tree_leaves(noises), strict=True):
+    for x, noise in zip(jtu.tree_leaves(starts), jtu.tree_leaves(noises), strict=True):
         start, kick = (
             np.asarray(x, np.result_type(x.dtype, np.float64)),
             np.square(np.asarray(noise, np.float64)) * step,
