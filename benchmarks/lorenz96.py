@@ -2,9 +2,9 @@
 
     dx_i = [(x_{i+1} - x_{i-2}) x_{i-1} - x_i + 8] dt + dW_i,    T = .4
 
-with scalar additive noise as in Grudzien, Bocquet and Carrassi (2020, doi:10.5194/gmd-13-1903-2020). Of each network its
-class, width and updates are chosen, and nothing else. Trajectories that were not learned from are the truths; beside the
-learned posteriors the ensemble and the particle smoother.
+with scalar additive noise as in Grudzien, Bocquet and Carrassi (2020, doi:10.5194/gmd-13-1903-2020). Of each network
+its class, width and updates are chosen, and nothing else. Trajectories that were not learned from are the truths;
+beside the learned posteriors the ensemble and the particle smoother.
 
 python benchmarks/lorenz96.py
 """
@@ -19,7 +19,8 @@ from _measure import record
 
 import smdpx as sx
 
-COUNT, CASES, DRAWS, FEW = 10_000, 200, 100, 10
+# Of 99 draws the 5th and the 95th have the truth between them in 90 % of cases.
+COUNT, CASES, DRAWS, FEW = 10_000, 200, 99, 2
 TS, KEY = np.linspace(0.0, 0.4, 41), jr.key(0)
 
 
@@ -33,7 +34,7 @@ P, g = sx.Drift(velocity), sx.Diffusion(1.0)
 def row(method, x0, truth, seconds, training=0.0, **more):
     """The figures of one method; coverage and spread over all components and cases."""
     x0, truth = np.asarray(x0), np.asarray(truth)
-    low, high = np.quantile(x0, [0.05, 0.95], axis=0)
+    low, high = np.sort(x0, axis=0)[[4, 94]]
     spread = np.sqrt((1 + 1 / len(x0)) * x0.var(axis=0, ddof=1).mean())
     found = {
         "method": method,
@@ -51,13 +52,14 @@ def rows():
     attractor = sx.solve(P + g, start, np.linspace(0.0, 8.0, 801), key=k[1], saveat=end)[:, 0]
     paths = sx.simulate(P + g, attractor, TS, key=k[2])
     held, paths = paths[:CASES], paths[CASES:]
-    yield row("climatology", paths.start[: CASES * DRAWS].reshape(-1, CASES, 40), held.start, 0.0)
+    any_start = jr.randint(k[3], (DRAWS, CASES), 0, COUNT)
+    yield row("climatology", paths.start[any_start], held.start, 0.0)
 
     started = time.process_time()
     x0 = sx.ensemble_smoother(paths.start, paths.end, held.end, DRAWS, key=k[3])
     yield row("ensemble Kalman smoother", x0, held.start, time.process_time() - started)
 
-    started, how = time.process_time(), {"key": k[4], "particles": COUNT, "solver": dfx.Euler()}
+    started, how = time.process_time(), {"key": k[4], "particles": 2000, "solver": dfx.Euler()}
     name = "particle smoother"
     try:
         x0 = sx.particle_smoother(P + g, paths.start, TS, held.end[:FEW], DRAWS, **how).samples
@@ -66,8 +68,8 @@ def rows():
         yield {"method": name, "cases": FEW, "says": str(error), "CPU s": time.process_time() - started}
 
     nets = {
-        "MLP": (sx.nn.MLP(shape=(40,), widths=(256, 256, 256), key=k[5]), 6000),
-        "ResNet": (sx.nn.ResNet((40,), width=16, blocks=2, key=k[5]), 3000),
+        "MLP": (sx.nn.MLP(shape=(40,), widths=(256, 256, 256), key=k[5]), 20_000),
+        "ResNet": (sx.nn.ResNet((40,), width=16, blocks=2, key=k[5]), 2000),
     }
     for name, (net, updates) in nets.items():
         started = time.process_time()
