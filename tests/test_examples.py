@@ -104,7 +104,8 @@ def test_the_papers_heat_run_prints_records_and_draws(tmp_path_factory):
     for row in ("exact posterior mean", "`-P + 2*s + g`, exponential", "ensemble Kalman smoother by mode, mean"):
         assert f"| {row} |" in done.stdout
     records = {path.stem: json.loads(path.read_text()) for path in folder.glob("*_smoke.json")}
-    assert records.keys() == {f"{part}_smoke" for part in ("inferences", "baselines", "windows", "shifts", "solvers")}
+    parts = ("limits", "inferences", "baselines", "windows", "shifts", "solvers")
+    assert records.keys() == {f"{part}_smoke" for part in parts}
     assert {row["scheme"] for row in records["inferences_smoke"]["rows"]} == {"exact", "mirrored step", "exponential"}
     figures = {path.stem for path in folder.glob("*.png")}
     assert figures == {"gallery", "posterior_fields", "inferences", "windows", "shifts", "solvers"}

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import check_conditions, map_rows
+from ..equation._drift import step_drifts
 from ..solving import _validate as validate
 from ..solving._default_solver import solver_of
 from ..solving._march import Table
@@ -92,9 +93,9 @@ class FreshPaths(AbstractPaths):
                 )
         validate.check_resolution(self.ts, self.x0)
 
-    def made_by(self) -> type:
-        """The kind of solver that simulates them."""
-        return type(self._solver())
+    def made_by(self) -> type | None:
+        """The kind of solver that simulates them; None of a simulator's steps, which are the process itself."""
+        return None if step_drifts(self.process) else type(self._solver())
 
     def samples(self) -> tuple[State, Args]:
         """The starts, and their `args`."""

@@ -6,6 +6,7 @@ import diffrax as dfx
 
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
+from ..equation._drift import step_drifts
 from ..solving import _validate as validate
 from ..solving._default_solver import solver_of
 from ..solving._solve import solved
@@ -52,6 +53,8 @@ def simulate(
     if isinstance(equation, AbstractDrift | SDE) and equation.direction is not Forward:
         raise ValueError(f"`simulate` runs forwards, and `{equation}` is a reverse equation: use `solve`.")
     x, _, _ = solved(equation, x0, ts, key, args, solver)
-    paths = Trajectories(x, ts, args, solver=type(solver_of(equation, solver)))
+    # A simulator's steps are the process itself, and no method's.
+    made = None if step_drifts(equation) else type(solver_of(equation, solver))
+    paths = Trajectories(x, ts, args, solver=made)
     validate.check_paths(x, paths.ts)
     return paths

@@ -7,14 +7,16 @@ g²Δt/v = .5, 1 and 2; with 8 they have eight times too much. Steps that are fi
 
 import warnings
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
+from .._types import Args, State
 from ..equation._conditions import first_row
 from ..equation._diffusion import Diffusion
-from ..solving._validate import widest
+from ..solving._validate import is_concrete, widest
 from ._trajectories import Trajectories
 
 __all__ = ["warn_of_a_narrow_start"]
@@ -26,10 +28,13 @@ def warn_of_a_narrow_start(paths: Trajectories, g: Diffusion) -> None:
     """Warn of components whose start has a variance, but one that a single step's noise is not small beside."""
     ts = np.asarray(paths.ts, np.float64).reshape(-1, np.shape(paths.ts)[-1])
     step = float((ts[:, 1] - ts[:, 0]).max())
-    with jax.ensure_compile_time_eval():  # under the user's jit too
-        starts = paths.start
-        one = jtu.tree_map(lambda leaf: leaf[0], starts)
-        noises = g.like(jnp.asarray(ts[0, 0], widest(paths.x)), one, first_row(paths.args))
+    starts = paths.start
+    if not is_concrete(starts):  # under the user's jit, of known states
+        with jax.ensure_compile_time_eval():
+            starts = paths.start
+    starts = jtu.tree_map(np.asarray, starts)
+    with jax.ensure_compile_time_eval():
+        noises = _noises(g, ts[0, 0], jtu.tree_map(lambda leaf: leaf[0], starts), paths.args)
     for x, noise in zip(jtu.tree_leaves(starts), jtu.tree_leaves(noises), strict=True):
         start, kick = (
             np.asarray(x, np.result_type(x.dtype, np.float64)),
@@ -51,3 +56,11 @@ def warn_of_a_narrow_start(paths: Trajectories, g: Diffusion) -> None:
             "`t0 + (t1 - t0) * np.linspace(0, 1, n) ** 2`.",
             stacklevel=4,
         )
+
+
+def _noises(g: Diffusion, t: float, one: State, args: Args) -> State:
+    """The noise at one state: of a plain number without a program, else by a single one."""
+    if isinstance(g.g, int | float):
+        return jtu.tree_map(lambda leaf: np.full(leaf.shape, g.g), one)
+    like = eqx.filter_jit(lambda g, t, one, args: g.like(t, one, args))
+    return like(g, jnp.asarray(t, widest(one)), jtu.tree_map(jnp.asarray, one), first_row(args))

@@ -121,13 +121,13 @@ def test_whitened_mode_by_mode_it_starts_at_the_gaussian_score(make):
 
 def test_whitened_it_trains():
     x = sample_lines()
-    paths = sx.Trajectories(x, [0.0, 0.5, 1.0])
+    paths = sx.Trajectories(x, [0.0, 0.1, 0.2])
     net = sx.nn.Whitened(resnet((8,)), paths, basis=sx.Fourier.like)
     P, noise = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.5)
     how: Any = {"key": KEY, "curriculum": [sx.Stage(updates=5, batch=16, learning_rate=1e-2)]}
     trained = sx.fit(-P + 2 * sx.Score(net, noise), paths, loss=sx.WindowLoss(solver=sx.ExponentialHeun()), **how).net
     assert float(trained.gain) != 0
-    moved = quick_jit(lambda net: net(0.5, x[0, 1]))
+    moved = quick_jit(lambda net: net(0.1, x[0, 1]))
     assert np.all(np.isfinite(moved(trained)))
     assert not np.allclose(moved(trained), moved(net))
 
