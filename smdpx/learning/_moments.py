@@ -6,8 +6,14 @@ With the coefficients c = B x of the states in an orthonormal basis, at the node
 
 where Var(Δc | c) is what a line through (c, Δc) leaves of the increments of one step: with fine steps Q is ∫ g² dt, the
 variance that noise alone has added when the solve ends, and 0 where nothing is random.
+
+Of a field with K modes B m is 0 in those where |B m|² < 2 log(K) v/n, n the number of trajectories: a mean of n samples
+reaches that by chance (Donoho & Johnstone 1994, doi:10.1093/biomet/81.3.425). Most fields are alike everywhere, and the
+chance mean of a short wave that hardly survives is as large as what is left of it. Few components, each a thing of its
+own, keep their means and have correlations.
 """
 
+import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -19,6 +25,7 @@ from jaxtyping import Array, Float
 from .._types import RealScalarLike
 from ..equation._linear import AbstractLinear
 from ..solving._terms import per_sample
+from ._correlations import couplings
 from ._trajectories import Trajectories
 
 __all__ = ["Moments", "at_nodes", "moments"]
@@ -27,6 +34,7 @@ _FEWEST = 16  # trajectories: a deviation from fewer is off by a fifth
 # Modes of a field change on times of their own, the shortest far shorter than any component's: on the heat problem's 65
 # times 33 nodes make posterior variances too large by up to 14 %, 65 by 4 %. For few components more cost time.
 _MOST_NODES, _MOST_OF_A_FIELD = 33, 65
+_MOST_COUPLED = 64  # components: their matrices cost as much as a layer of a small network
 
 
 class Moments(eqx.Module):
@@ -40,6 +48,8 @@ class Moments(eqx.Module):
         center: of the box of the states, (nodes, ...), or (nodes,) + ones where components are alike.
         reach: half the width of the box, squared, shaped like `center`.
         spread: variance of the components, shaped like `center`; None where these are what `variance` is of.
+        coupling: R⁻¹ - 1 of the components' correlations R, (nodes, components, components); None of a field, of one
+            component, and of more than 64.
     """
 
     times: Float[Array, " nodes"]
@@ -49,6 +59,7 @@ class Moments(eqx.Module):
     center: Float[Array, "nodes ..."]
     reach: Float[Array, "nodes ..."]
     spread: Float[Array, "nodes ..."] | None
+    coupling: Float[Array, "nodes components components"] | None
 
     def at(self, t: RealScalarLike) -> "Scales":
         """The tables at t: a product with hat functions, two of which are not 0, and no gather."""
@@ -58,7 +69,8 @@ class Moments(eqx.Module):
         now = lambda table: jnp.tensordot(hats, table.astype(hats.dtype), axes=1)  # noqa: E731
         variance = now(self.variance)
         spread = variance if self.spread is None else now(self.spread)
-        return Scales(now(self.mean), variance, self.noise, now(self.center), now(self.reach), spread)
+        coupling = None if self.coupling is None else now(self.coupling)
+        return Scales(now(self.mean), variance, self.noise, now(self.center), now(self.reach), spread, coupling)
 
     def clock(self, t: RealScalarLike) -> Float[Array, ""]:
         """The time in units of the whole, 0 at the first and 1 at the last: no unit or origin is special."""
@@ -75,6 +87,7 @@ class Scales(NamedTuple):
     center: Array
     reach: Array
     spread: Array
+    coupling: Array | None
 
 
 def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
@@ -98,16 +111,16 @@ def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
         )
     before, after, times, steps = at_nodes(paths, x, _MOST_OF_A_FIELD if basis.alike else _MOST_NODES)
     tables = jax.lax.map(lambda pair: _of_node(pair[0], pair[1], basis), (before, after))
-    mean, variance, kicks, center, reach, spread = tables
+    mean, variance, kicks, center, reach, spread, coupling = tables
     # Where all start from one point nothing has a scale yet, and just after it the noise of half a step.
     rate = kicks / per_sample(jnp.asarray(steps, kicks.dtype), kicks.ndim)
     noise = jnp.tensordot(jnp.asarray(_shares(times), rate.dtype), rate, axes=1)
     variance = jnp.maximum(variance, kicks / 2)
-    return Moments(jnp.asarray(times, mean.dtype), mean, variance, noise, center, reach, spread)
+    return Moments(jnp.asarray(times, mean.dtype), mean, variance, noise, center, reach, spread, coupling)
 
 
 def _of_node(x: Array, y: Array, basis: AbstractLinear) -> tuple[Array | None, ...]:
-    """Mean, variance, what a step's noise adds, center and squared half width of the box, variance of the components.
+    """Mean, variance, what a step's noise adds, center and squared half width of the box, spread, coupling.
 
     x is one step before y.
     """
@@ -133,14 +146,22 @@ def _of_node(x: Array, y: Array, basis: AbstractLinear) -> tuple[Array | None, .
     high = jnp.max(jnp.where(inside, x, -jnp.inf), axis=0)
     if axes:
         low, high = jnp.min(low, axis=axes, keepdims=True), jnp.max(high, axis=axes, keepdims=True)
-    return (
-        mean,
-        variance,
-        jnp.where(variance > 0, jnp.maximum(kick - along, 0), kick),
-        (low + high) / 2,
-        jnp.square((high - low) / 2),
-        _spread_of(mean_of(jnp.square(x - mean[None])), mean_of(jnp.square(y - x)), axes) if axes else None,
-    )
+    kick = jnp.where(variance > 0, jnp.maximum(kick - along, 0), kick)
+    spread = _spread_of(mean_of(jnp.square(x - mean[None])), mean_of(jnp.square(y - x)), axes) if axes else None
+    if axes:
+        mean = _of_a_field(mean, variance * jnp.sum(share**2), basis)
+    coupling = None
+    if not axes and 1 < mean.size <= _MOST_COUPLED:
+        least = kick.ravel() / 2
+        coupling = couplings(c.reshape(len(c), -1), share, jnp.maximum(variance.ravel(), least), least)
+    return mean, variance, kick, (low + high) / 2, jnp.square((high - low) / 2), spread, coupling
+
+
+def _of_a_field(mean: Array, noise: Array, basis: AbstractLinear) -> Array:
+    """The mean without modes that are no larger than chance, of variance `noise`, makes one of as many."""
+    modes = basis.to_basis(mean)
+    chance = 2 * math.log(modes.size) * noise
+    return basis.from_basis(jnp.where(jnp.abs(modes) ** 2 > chance, modes, 0), mean)
 
 
 def _spread_of(variance: Array, step: Array, axes: tuple[int, ...]) -> Array:

@@ -98,8 +98,7 @@ class Whitened(eqx.Module):
     def __call__(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """The score: the Gaussian's and the remainder."""
         here = self._here(t)
-        gaussian = self._map(lambda L, here, x: L.with_rates(-_inverse(here.variance))(x - here.mean), here, x)
-        return jtu.tree_map(jnp.add, gaussian, self._remainder(t, here, x, args))
+        return jtu.tree_map(jnp.add, self._map(_gaussian, here, x), self._remainder(t, here, x, args))
 
     def remainder(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """What the network adds to a reference: bounded where the network is."""
@@ -140,6 +139,16 @@ class Whitened(eqx.Module):
     def _map(self, f: Callable[..., Any], here: Any, *states: State) -> Any:
         """f(basis, scales, array, ...) of each array of the state."""
         return jtu.tree_map(f, self.bases(), here, *states, is_leaf=lambda leaf: isinstance(leaf, AbstractLinear))
+
+
+def _gaussian(L: AbstractLinear, here: Scales, x: Array) -> Array:
+    """The score of the Gaussian with these moments."""
+    away = x - here.mean
+    alone = L.with_rates(-_inverse(here.variance))(away)
+    if here.coupling is None:
+        return alone
+    scale = _inverse(jnp.sqrt(here.variance))
+    return alone - scale * (here.coupling.astype(away.dtype) @ (scale * away).ravel()).reshape(away.shape)
 
 
 def _inverse(x: Array) -> Array:

@@ -44,6 +44,41 @@ def test_before_training_it_is_the_score_of_the_gaussian_with_the_datas_moments(
     np.testing.assert_allclose(net.linear(0.5)(at), -np.asarray(at) / var, rtol=1e-4)
 
 
+def test_components_that_are_correlated_have_the_score_of_their_common_gaussian():
+    x = normal(4000, 1, 3) + 0.01 * np.cumsum(normal(4000, 21, 3, seed=1), axis=1)
+    x = x @ np.array([[1, 0.9, 0], [0, 0.5, 0.2], [0, 0, 100]], "f")
+    net = noise_of(sx.Trajectories(x, TS))
+    at = np.array([1.0, -0.5, 60.0], "f")
+    C = np.cov(x[:, 10], rowvar=False, bias=True)
+    np.testing.assert_allclose(net(0.5, jnp.asarray(at)), -np.linalg.solve(C, at - x[:, 10].mean(0)), rtol=0.01)
+
+
+def test_correlations_that_are_no_more_than_chance_are_left_out():
+    x = normal(100, 3, 30)
+    net, z = noise_of(sx.Trajectories(x, [0.0, 1.0, 2.0])), normal(30, seed=1)
+    alone, raw = net.linear(1.0)(jnp.asarray(z)), np.linalg.solve(np.cov(x[:, 1], rowvar=False, bias=True), z)
+    score = net(1.0, jnp.asarray(z + x[:, 1].mean(0)))
+    assert np.linalg.norm(score - alone) < 0.2 * np.linalg.norm(raw + alone)
+
+
+def test_where_all_start_on_one_line_the_score_across_is_that_of_half_a_steps_noise():
+    walk = np.cumsum(0.1 * normal(1000, 21, 2), axis=1) - 0.1
+    x = walk - walk[:, :1] + normal(1000, 1, 1)
+    net = noise_of(sx.Trajectories(x.astype("f"), TS))
+    across = np.array([1, -1], "f") / np.sqrt(2)
+    difference = net(0.0, jnp.asarray(across)) - net(0.0, jnp.zeros(2))
+    np.testing.assert_allclose(difference, -across / (0.1**2 / 2), rtol=0.1)
+
+
+def test_a_field_has_no_mean_where_it_is_no_more_than_chance():
+    x = np.stack([normal(400, 64)] * 3, axis=1) + np.sin(2 * np.pi * np.arange(64) / 64).astype("f")
+    net = sx.nn.Whitened(small((64,)), sx.Trajectories(x, [0.0, 1.0, 2.0]), basis=sx.Fourier.like)
+    mean = np.fft.rfft(x[:, 0].mean(0))
+    kept = np.abs(np.fft.rfft(net.scales.value.mean[1])) > 1e-3
+    assert kept.nonzero()[0].tolist() == [1]
+    assert np.fft.rfft(net.scales.value.mean[1])[1] == pytest.approx(mean[1], rel=1e-3)
+
+
 def test_between_two_times_the_variance_is_linear_as_that_of_brownian_motion():
     x = np.cumsum(normal(4000, 3), axis=1)
     net = noise_of(sx.Trajectories(x, [0.0, 1.0, 2.0]))
