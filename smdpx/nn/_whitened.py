@@ -3,8 +3,12 @@
     net(t, x) = B⁻¹ [ -(c - B m)/v + a F(u, z)/s ],    c = B x,    z = b((x - m)/σ),    s = min(√v, √(Q/10))
 
 with the mean m(t) and the variance v(t) of the trajectories, component by component or mode by mode of a basis B, and Q
-the variance that noise adds over the whole time. The first term is the score of the Gaussian with these moments. The
-remainder's network F sees states in units of their components' deviations σ, bounded by b(z) = 4 tanh(z/4), and the
+the variance that noise adds over the whole time. The first term is the score of the Gaussian with these moments; of 2
+to 64 components it has their correlations too, -C⁻¹(x - m), of which what is written here is stated as the linear part.
+What is driven is correlated with what drives it, as position is with velocity: an oscillator's posterior variance is
+1.15 of exact where a network has to learn that, and 1.02 where the data tell it.
+
+The remainder's network F sees states in units of their components' deviations σ, bounded by b(z) = 4 tanh(z/4), and the
 clock u of the data from 0 to 1; an error in F moves every component's or mode's posterior by as many of its deviations,
 whatever its scale; and a is 0 at the start.
 
@@ -52,8 +56,8 @@ class Whitened(eqx.Module):
         net: any network called `(t, x, args)` on one state, with scales of its own left at 1: `MLP`, `ResNet`, ...
         paths: the trajectories to train on, at least 16.
         basis: what the moments are taken in: a function from one state to an operator in the basis. Default: component
-            by component. `sx.Fourier.like` for periodic fields, mode by mode, `lambda x: sx.Fourier.like(x, axes=(0,
-            1))` with channels.
+            by component, with the correlations of up to 64 in one array. `sx.Fourier.like` for periodic fields, mode by
+            mode, `lambda x: sx.Fourier.like(x, axes=(0, 1))` with channels.
         guard: False runs the equation as it is outside of the data too.
 
     Raises:
