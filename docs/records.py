@@ -165,25 +165,31 @@ def benchmark_fit() -> str:
 
 
 def benchmark_losses() -> str:
-    """Window and transition losses on Lorenz-63."""
+    """Window and transition losses, a table for each problem."""
     record = _read("benchmark_losses.json")
     if record is None:
         return _not_run("python benchmarks/losses.py")
-    heads = (
-        "trajectories",
-        "steps",
-        "loss",
-        "energy distance to brute force at four ends",
-        "training, s",
-        "gradient noise",
-    )
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row in record["rows"]:
-        apart = " / ".join(f"{distance:.3f}" for distance in row["energy distance"])
-        cells = (row["trajectories"], row["steps"], row["loss"], apart, f"{row['training CPU s']:.0f}")
-        lines.append("| " + " | ".join(map(str, cells)) + f" | {row['gradient noise']:.3g} |")
+    titles = {
+        "lorenz": "Lorenz-63, energy distance to brute force at four ends",
+        "toy": "The toy problem, largest error of P(+1)",
+    }
+    tables = []
+    for name, title in titles.items():
+        rows = [row for row in record["rows"] if row["problem"] == name]
+        heads = ("trajectories", "steps", "loss", "error", "training, CPU s", "gradient noise")
+        lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+        for row in rows:
+            apart = " / ".join(f"{error:.3f}" for error in row.get("energy distance", [row.get("P(+1) off")]))
+            cells = (f"{row['trajectories']:,}", row["steps"], row["loss"], apart, f"{row['training CPU s']:.0f}")
+            lines.append("| " + " | ".join(map(str, cells)) + f" | {row['gradient noise']:.3g} |")
+        tables.append(f"**{title}**\n\n" + "\n".join(lines))
     own = " / ".join(f"{error:.3f}" for error in record["rows"][0]["own error"])
-    return _unbroken("\n".join(lines)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"
+    return _unbroken("\n\n".join(tables)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"
+
+
+def benchmark_lorenz96() -> str:
+    """Stochastic Lorenz-96 backwards, a row for each method."""
+    return _simple("benchmark_lorenz96.json", "python benchmarks/lorenz96.py")
 
 
 def benchmark_kuramoto_sivashinsky() -> str:
