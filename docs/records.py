@@ -176,6 +176,8 @@ def benchmark_losses() -> str:
     tables = []
     for name, title in titles.items():
         rows = [row for row in record["rows"] if row["problem"] == name]
+        if not rows:
+            continue
         heads = ("trajectories", "steps", "loss", "error", "training, CPU s", "gradient noise")
         lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
         for row in rows:
@@ -185,11 +187,6 @@ def benchmark_losses() -> str:
         tables.append(f"**{title}**\n\n" + "\n".join(lines))
     own = " / ".join(f"{error:.3f}" for error in record["rows"][0]["own error"])
     return _unbroken("\n\n".join(tables)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"
-
-
-def benchmark_lorenz96() -> str:
-    """Stochastic Lorenz-96 backwards, a row for each method."""
-    return _simple("benchmark_lorenz96.json", "python benchmarks/lorenz96.py")
 
 
 def benchmark_kuramoto_sivashinsky() -> str:
