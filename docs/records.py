@@ -7,6 +7,7 @@ calls them through `hooks.py`, and `update_readme.py` calls `toy_table` for the 
 import importlib.util
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 DOCS = pathlib.Path(__file__).parent
@@ -179,12 +180,12 @@ def benchmark_losses() -> str:
         if not rows:
             continue
         heads = ("trajectories", "steps", "loss", "error", "training, CPU s", "gradient noise")
-        lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+        cells = []
         for row in rows:
             apart = " / ".join(f"{error:.3f}" for error in row.get("energy distance", [row.get("P(+1) off")]))
-            cells = (f"{row['trajectories']:,}", row["steps"], row["loss"], apart, f"{row['training CPU s']:.0f}")
-            lines.append("| " + " | ".join(map(str, cells)) + f" | {row['gradient noise']:.3g} |")
-        tables.append(f"**{title}**\n\n" + "\n".join(lines))
+            what = [f"{row['trajectories']:,}", str(row["steps"]), row["loss"], apart]
+            cells.append([*what, f"{row['training CPU s']:.0f}", f"{row['gradient noise']:.3g}"])
+        tables.append(f"**{title}**\n\n" + _markdown(heads, cells))
     own = " / ".join(f"{error:.3f}" for error in record["rows"][0]["own error"])
     return _unbroken("\n\n".join(tables)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"
 
@@ -195,10 +196,9 @@ def benchmark_kuramoto_sivashinsky() -> str:
     if record is None:
         return _not_run("python benchmarks/kuramoto_sivashinsky.py")
     rows = record["rows"]
-    times = [f"T = {row['T']:g}" for row in rows]
-    lines = [f"| | {' | '.join(times)} |", "|---" * (1 + len(rows)) + "|"]
-    lines += [f"| {name} | {' | '.join(_cell(row[name]) for row in rows)} |" for name in rows[0] if name != "T"]
-    return "\n".join(lines) + f"\n\n{_source(record)}"
+    heads = ["", *(f"T = {row['T']:g}" for row in rows)]
+    cells = [[name, *(_cell(row[name]) for row in rows)] for name in rows[0] if name != "T"]
+    return _markdown(heads, cells) + f"\n\n{_source(record)}"
 
 
 def benchmark_problems() -> str:
@@ -224,16 +224,16 @@ def _peers(rows: list[dict[str, Any]]) -> str:
     distance = "mean energy distance" if gaussian else "energy distance to brute force at four ends"
     heads = ["trajectories", "method", distance, *(["error of the mean, sd", "variance"] if gaussian else [])]
     heads += ["training, CPU s", "1,000 draws, CPU s", "lines"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    table = []
     for row in rows:
         cells = [f"{row['trajectories']:,}", row["method"], " / ".join(f"{d:.3f}" for d in row["energy distance"])]
         if gaussian:
             cells += [f"{row['mean error']:.2f}", " to ".join(map(_cell, row["variance"]))]
         cells += [f"{row['training CPU s']:.0f}", f"{row['CPU s per 1,000 draws']:.2g}", str(row["lines"])]
-        lines.append("| " + " | ".join(cells) + " |")
+        table.append(cells)
     own = " / ".join(f"{error:.3f}" for error in rows[0]["own error"])
     of = "Two sets of exact draws are" if gaussian else "The brute force's own error:"
-    return "\n".join(lines) + f"\n\n{of} {own}{' apart' if gaussian else ''}."
+    return _markdown(heads, table) + f"\n\n{of} {own}{' apart' if gaussian else ''}."
 
 
 def benchmark_sample() -> str:
@@ -290,11 +290,16 @@ def _table(rows: list[dict[str, Any]]) -> str:
     title = whats.pop() if len(whats) == 1 else ""
     columns = [key for key in rows[0] if key not in _HIDDEN and (key != "what" or not title)]
     heads = [_HEADS.get(column, column.replace("_", " ")) for column in columns]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(columns) + "|"]
-    for row in rows:
-        values = [1e3 * row[column] if column in _MILLI else row.get(column, "") for column in columns]
-        lines.append(f"| {' | '.join(map(_cell, values))} |")
-    return (f"**{title[0].upper()}{title[1:]}**\n\n" if title else "") + "\n".join(lines)
+    cells = [
+        [_cell(1e3 * row[column] if column in _MILLI else row.get(column, "")) for column in columns] for row in rows
+    ]
+    return (f"**{title[0].upper()}{title[1:]}**\n\n" if title else "") + _markdown(heads, cells)
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
+    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
 
 
 def _cell(value: Any) -> str:

@@ -112,10 +112,8 @@ def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
     before, after, times, steps = at_nodes(paths, x, _MOST_OF_A_FIELD if basis.alike else _MOST_NODES)
     tables = jax.lax.map(lambda pair: _of_node(pair[0], pair[1], basis), (before, after))
     mean, variance, kicks, center, reach, spread, coupling = tables
-    # Where all start from one point nothing has a scale yet, and just after it the noise of half a step.
     rate = kicks / per_sample(jnp.asarray(steps, kicks.dtype), kicks.ndim)
     noise = jnp.tensordot(jnp.asarray(_shares(times), rate.dtype), rate, axes=1)
-    variance = jnp.maximum(variance, kicks / 2)
     return Moments(jnp.asarray(times, mean.dtype), mean, variance, noise, center, reach, spread, coupling)
 
 
@@ -150,10 +148,11 @@ def _of_node(x: Array, y: Array, basis: AbstractLinear) -> tuple[Array | None, .
     spread = _spread_of(mean_of(jnp.square(x - mean[None])), mean_of(jnp.square(y - x)), axes) if axes else None
     if axes:
         mean = _of_a_field(mean, variance * jnp.sum(share**2), basis)
-    coupling = None
-    if not axes and 1 < mean.size <= _MOST_COUPLED:
-        least = kick.ravel() / 2
-        coupling = couplings(c.reshape(len(c), -1), share, jnp.maximum(variance.ravel(), least), least)
+    # Where all start from one point nothing has a scale yet, and just after it the noise of half a step.
+    least = kick / 2
+    variance = jnp.maximum(variance, least)
+    coupled = not axes and 1 < mean.size <= _MOST_COUPLED
+    coupling = couplings(c.reshape(len(c), -1), share, variance.ravel(), least.ravel()) if coupled else None
     return mean, variance, kick, (low + high) / 2, jnp.square((high - low) / 2), spread, coupling
 
 

@@ -17,7 +17,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from .._types import Key
+from .._types import Key, RealScalarLike
 
 Boundary: TypeAlias = Literal["periodic", "zero"]
 Pads: TypeAlias = tuple[tuple[int, int], ...]
@@ -51,6 +51,17 @@ def at_least_1(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"`{name}` must be at least 1, got {count}")
+
+
+def check_boundary(boundary: str) -> None:
+    """Raise where a boundary is neither word."""
+    if boundary not in ("periodic", "zero"):
+        raise ValueError(f'`boundary` must be "periodic" or "zero", got {boundary!r}')
+
+
+def with_time(x: Array, t: RealScalarLike) -> Array:
+    """The channels [x, t] of one field."""
+    return jnp.stack([x, jnp.broadcast_to(jnp.asarray(t, x.dtype), x.shape)], axis=-1)
 
 
 def as_field(x: Any, shape: tuple[int | None, ...], dtype: Any, mend: str) -> Array:

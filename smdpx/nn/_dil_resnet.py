@@ -14,7 +14,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
-from ._conv import Boundary, Layer, as_field, at_least_1, conv, deviation, init_layers, leaky_relu, sides
+from ._conv import (
+    Boundary,
+    Layer,
+    as_field,
+    at_least_1,
+    check_boundary,
+    conv,
+    deviation,
+    init_layers,
+    leaky_relu,
+    sides,
+    with_time,
+)
 
 
 class DilResNet(eqx.Module):
@@ -66,8 +78,7 @@ class DilResNet(eqx.Module):
         dtype: jax.typing.DTypeLike | None = None,
     ):
         at_least_1(width=width, blocks=blocks, dilations=min(dilations, default=0))
-        if boundary not in ("periodic", "zero"):
-            raise ValueError(f'`boundary` must be "periodic" or "zero", got {boundary!r}')
+        check_boundary(boundary)
         self.shape = sides(shape, "DilResNet")
         layers = _layers(width, blocks, len(dilations), len(self.shape))
         self.arrays = init_layers(key, layers, jnp.result_type(float) if dtype is None else dtype)
@@ -91,8 +102,7 @@ class DilResNet(eqx.Module):
         """
         del args
         x = as_field(x, self.shape, self.arrays["in"]["w"].dtype, "For other sizes, `DilResNet(shape=...)`")
-        time = jnp.broadcast_to(jnp.asarray(t, x.dtype), x.shape)
-        h = conv(jnp.stack([x, time], axis=-1), self.arrays["in"], (1, 1), self.boundary)
+        h = conv(with_time(x, t), self.arrays["in"], (1, 1), self.boundary)
         for block in itertools.takewhile(self.arrays.__contains__, (f"block{i}" for i in itertools.count(1))):
             branch = h
             for i, d in enumerate(self.dilations, start=1):

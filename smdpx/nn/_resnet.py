@@ -17,7 +17,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
-from ._conv import Boundary, Layer, as_field, at_least_1, conv, deviation, init_layers, leaky_relu, sides
+from ._conv import (
+    Boundary,
+    Layer,
+    as_field,
+    at_least_1,
+    check_boundary,
+    conv,
+    deviation,
+    init_layers,
+    leaky_relu,
+    sides,
+    with_time,
+)
 
 # Cells before and after that keep the size: of 4x4 convolutions, of their transposed ones, of the last, of 1x1.
 DOWN, UP, LAST, NONE = (1, 2), (2, 1), (2, 2), (0, 0)
@@ -93,8 +105,7 @@ class ResNet(eqx.Module):
         dtype: jax.typing.DTypeLike | None = None,
     ):
         at_least_1(width=width, blocks=blocks)
-        if boundary not in ("periodic", "zero"):
-            raise ValueError(f'`boundary` must be "periodic" or "zero", got {boundary!r}')
+        check_boundary(boundary)
         for name, value in (("x_scale", x_scale), ("out_scale", out_scale)):
             if not value > 0:
                 raise ValueError(f"`{name}` must be positive, got {value}")
@@ -125,9 +136,8 @@ class ResNet(eqx.Module):
         """
         del args
         x = as_field(x, self.shape, self.enc["in"]["w"].dtype, "For other sizes, `ResNet(shape=...)`")
-        time = jnp.broadcast_to(jnp.asarray(t, x.dtype), x.shape)
         middle = f"block{(self.blocks + 1) // 2}"
-        h = conv(jnp.stack([x / self.x_scale, time], axis=-1), self.enc["in"], DOWN, self.boundary)
+        h = conv(with_time(x / self.x_scale, t), self.enc["in"], DOWN, self.boundary)
         skip = h
         for block in self._names():
             h = h + self._branch(h, self.enc[block], DOWN)

@@ -17,7 +17,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
-from ._conv import Layer, as_field, at_least_1, conv, conv_up, deviation, init_layers, leaky_relu, sides
+from ._conv import Layer, as_field, at_least_1, conv, conv_up, deviation, init_layers, leaky_relu, sides, with_time
 
 
 class UNet(eqx.Module):
@@ -108,8 +108,7 @@ class UNet(eqx.Module):
         """
         x = as_field(x, self.shape, self.out["w"].dtype, "For other sizes, `UNet(shape=...)`")
         masks = self._masks(args, x.dtype)
-        time = jnp.broadcast_to(jnp.asarray(t, x.dtype), x.shape)
-        h = jnp.stack([x, time], axis=-1)
+        h = with_time(x, t)
         levels = [f"level{i + 1}" for i in range(len(self.widths))]
         skips = []
         for level in levels:
