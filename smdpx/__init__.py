@@ -23,7 +23,8 @@ from .equation._drift import (
     negative_step as negative_step,
 )
 from .equation._linear import AbstractLinear as AbstractLinear, Diagonal as Diagonal, Fourier as Fourier
-from .equation._score import Score as Score, Trained as Trained
+from .equation._score import Score as Score
+from .equation._trained import Trained as Trained
 from .inference._calibrate import calibrate as calibrate
 from .inference._ensemble import ensemble_smoother as ensemble_smoother
 from .inference._langevin import langevin as langevin
@@ -34,6 +35,7 @@ from .inference._posterior import posterior as posterior
 from .inference._verdict import CalibrationReport as CalibrationReport
 from .learning._fit import fit as fit
 from .learning._fresh_paths import FreshPaths as FreshPaths
+from .learning._perturbed import Perturbed as Perturbed
 from .learning._progress import Progress as Progress
 from .learning._references import ReferenceReport as ReferenceReport, check_references as check_references
 from .learning._runner import FitDiverged as FitDiverged
@@ -52,6 +54,7 @@ from .solving._check import StepReport as StepReport, check as check
 from .solving._exponential import ExponentialEuler as ExponentialEuler, ExponentialHeun as ExponentialHeun
 from .solving._finite import NonFiniteWarning as NonFiniteWarning, finite as finite
 from .solving._solve import solve as solve
+from .solving._split import SplitEuler as SplitEuler
 from .solving._sweep import sweep as sweep
 from .solving._terms import terms as terms
 

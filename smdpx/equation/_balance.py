@@ -16,7 +16,7 @@ import jax.tree_util as jtu
 from .._types import State
 from ._coefficient import scale
 
-__all__ = ["Link", "blended", "cancelled", "links", "printed"]
+__all__ = ["Halves", "Link", "blended", "cancelled", "halves", "links", "printed"]
 
 
 class Link(NamedTuple):
@@ -91,3 +91,43 @@ def blended(w: State, change: State, over: Any, back: Callable[[], State]) -> St
     if isinstance(over, int | float) and over == 0:  # of a flow nothing is left, and a step needs no reversal
         return inside
     return jtu.tree_map(lambda w, c, f: c + w * f, w, inside, scale(over, back()))
+
+
+class Halves(NamedTuple):
+    """An equation's physics and its scores apart: the change of one sample by each, called (t, x, dt, args).
+
+    Attributes:
+        physics: what is no score; what scores are counted from belongs to it.
+        scores: what is left of them.
+    """
+
+    physics: Callable[..., State]
+    scores: Callable[..., State]
+
+
+def halves(parts: tuple[Any, ...]) -> Halves:
+    """The two halves of a sum of drifts: outside of what a score knows the one runs forward, and the other is 0."""
+    apart = cancelled(parts, links(parts))
+    own = [part for part in parts if not part.drift.is_score]
+
+    def half(scores: bool) -> Callable[..., State]:
+        mine = [part for part in apart if part.drift.is_score is scores]
+
+        def change(t: Any, x: State, dt: Any, args: Any) -> State:
+            still = jtu.tree_map(jnp.zeros_like, x)
+            total = _sum_of([part.increment(t, x, dt, args) for part in mine], still)
+            for part in parts:
+                w = part.drift.outside(t, x, args)
+                if w is not None and own:
+                    over = 0 if scores else part.coefficient - 1
+                    back = lambda: _sum_of([p.reversed_increment(t, x, dt, args) for p in own], still)  # noqa: E731
+                    return blended(w, total, over, back)
+            return total
+
+        return change
+
+    return Halves(half(False), half(True))
+
+
+def _sum_of(changes: list[State], still: State) -> State:
+    return jtu.tree_map(lambda zero, *leaves: sum(leaves, zero), still, *changes)

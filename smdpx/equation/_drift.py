@@ -26,6 +26,7 @@ from .._types import Args, RealScalarLike, State
 from ._algebra import SDE, AbstractDrift, Forward, Reverse
 from ._coefficient import check_callable, scale, takes
 from ._linear import AbstractLinear
+from ._trained import Trained
 
 __all__ = ["Drift", "ReverseDrift", "StepDrift", "mirror", "negative_step"]
 
@@ -113,6 +114,8 @@ class ReverseDrift(AbstractDrift[Reverse]):
     Args:
         f: the rate in τ for one sample, `f(t, x, args)` at the physical time t, shaped like x.
         name: what it is called in print.
+        trained: the steps, the solver and the curriculum that it was trained with; `fit` fills it in, and what is given
+            no solver takes that one.
 
     Raises:
         TypeError: f is not callable with three arguments.
@@ -125,6 +128,7 @@ class ReverseDrift(AbstractDrift[Reverse]):
 
     f: Callable[[Any, Any, Any], Any]
     name: str = eqx.field(static=True, default="R")
+    trained: Trained | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         check_callable(self.f, "ReverseDrift", "(t, x, args)")

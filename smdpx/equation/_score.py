@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,24 +23,11 @@ from ._algebra import SDE, AbstractDrift, Forward, Reverse
 from ._along import Along
 from ._coefficient import check_callable
 from ._diffusion import Diffusion
-from ._drift import has, stated
+from ._drift import ReverseDrift, has, stated
 from ._linear import AbstractLinear, Diagonal, is_part
+from ._trained import Trained
 
-__all__ = ["Score", "Trained"]
-
-
-class Trained(NamedTuple):
-    """What a score was trained with: it has repaired what that does wrong, and nothing else.
-
-    Attributes:
-        steps: the shortest and the longest step that was unrolled.
-        solver: the class of the diffrax solver that unrolled them; None of a loss that unrolls nothing.
-        curriculum: of each stage its window, its stride and its updates.
-    """
-
-    steps: tuple[float, float]
-    solver: type | None = None
-    curriculum: tuple[tuple[int, int, int], ...] = ()
+__all__ = ["Score", "memories", "scores", "unrecorded"]
 
 
 class Score(AbstractDrift[Reverse]):
@@ -193,12 +180,16 @@ def _half_square(L: AbstractLinear | None, g: Any) -> AbstractLinear | None:
 
 
 def unrecorded(equation: Any) -> Any:
-    """The equation with scores that remember no training: scores of the same network are one compiled program."""
+    """The equation with drifts that remember no training: those of the same network are one compiled program."""
+    learned = lambda leaf: isinstance(leaf, Score | ReverseDrift)  # noqa: E731
+    forget = lambda leaf: dataclasses.replace(leaf, trained=None) if learned(leaf) else leaf  # noqa: E731
+    return jtu.tree_map(forget, equation, is_leaf=learned)
 
-    def forget(leaf: Any) -> Any:
-        return dataclasses.replace(leaf, trained=None) if isinstance(leaf, Score) else leaf
 
-    return jtu.tree_map(forget, equation, is_leaf=lambda leaf: isinstance(leaf, Score))
+def memories(equation: AbstractDrift | SDE) -> list[tuple[AbstractDrift, Trained]]:
+    """The drifts of an equation that were trained, and how."""
+    learned = [term.drift for term in equation.summands if isinstance(term.drift, Score | ReverseDrift)]
+    return [(drift, drift.trained) for drift in learned if drift.trained is not None]
 
 
 def scores(equation: AbstractDrift | SDE) -> list[tuple[Any, Score]]:

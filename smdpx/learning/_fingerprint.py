@@ -32,6 +32,7 @@ def fingerprint_of(job: Any, paths: Any, validation: Any) -> dict[str, str]:
         "data": digest(paths),
         "validation": digest(validation),
         "equation": digest(training.equation),
+        "train": digest(training.parts),
     }
 
 

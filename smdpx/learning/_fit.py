@@ -13,25 +13,26 @@ from typing import Any
 import diffrax as dfx
 import equinox as eqx
 import jax
-import jax.tree_util as jtu
 import numpy as np
 import optax
 
 from .._types import Key
 from ..equation._algebra import SDE, AbstractDrift
-from ..equation._fixed import weights
-from ..equation._score import Score, Trained, scores
+from ..equation._score import Score, scores
+from ..equation._trained import Trained
 from ..solving import _validate as validate
 from ..solving._solvers import is_eulers
 from ._checkpoint import Checkpoint
 from ._fingerprint import fingerprint_of
 from ._fresh_paths import FreshPaths
+from ._parts import parts_of
+from ._perturbed import Perturbed
 from ._progress import Progress
 from ._references import warn_of_growth
 from ._runner import Job, run_on_host, run_traced
 from ._sharding import check_sharding
 from ._starts import warn_of_a_narrow_start
-from ._training import Stage, Training, network, trainable
+from ._training import Stage, Training
 from ._trajectories import AbstractPaths, Trajectories
 from ._validation import hold_out
 from .losses._abstract import AbstractLoss
@@ -45,11 +46,12 @@ def fit(
     paths: AbstractPaths,
     *,
     key: Key,
+    train: AbstractDrift | Sequence[AbstractDrift] | None = None,
     loss: AbstractLoss | None = None,
     curriculum: Sequence[Stage] = (Stage(),),
     optimizer: Callable[..., optax.GradientTransformation] = optax.adam,
     average: float = 0.999,
-    validation: float | Trajectories | None = None,
+    validation: float | Trajectories | Perturbed | None = None,
     callback: Callable[[Progress], dict[str, float] | None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
@@ -58,12 +60,15 @@ def fit(
 
     Backward windows learn the drift with coefficient 2 (theorem A.2), so train `-P + 2*s` with the default
     loss, or `-P + s` with `TwoWayLoss`; then use `s` with any coefficient. An equation without a score
-    trains its `ReverseDrift` (a surrogate of the physics).
+    trains its `ReverseDrift`, a surrogate of the physics. Of `R + 2*s` with a surrogate R the score is trained, and R
+    stays as it is, bit for bit; `train=(R, s)` trains both.
 
     Args:
         equation: a reverse equation, `-P + 2*s`; with noise, `-P + 2*s + g`, the unroll is noisy.
         paths: `Trajectories`, as from `simulate` or from data of your own, `sx.Trajectories(x, ts)`; or `FreshPaths`,
             which simulates new ones for every update. Each window takes its own steps, and its trajectory's `args`.
+        train: the drifts of the equation that are trained, one or several: the objects that it was made of. Default:
+            its score, or without one its `ReverseDrift`.
         key: a JAX key. The same key gives the same weights, bit for bit, on the same machine.
         loss: `WindowLoss()` (default), `TwoWayLoss()`, `TransitionLoss()`, `ImplicitScoreMatching()`,
             `SlicedScoreMatching()`, or your own `AbstractLoss`.
@@ -84,13 +89,15 @@ def fit(
             Weights are on every device, and gradients are summed over them. Default: one device.
 
     Returns:
-        The trained drift: the `Score` of the equation with the new weights.
+        The trained drift, the `Score` of the equation with the new weights; of several in `train` a tuple, in their
+        order.
 
     Raises:
         ValueError: trajectories that are not finite (which, and when), a window longer than the trajectories, states
             that the drifts do not return alike, a validation share that leaves nothing to train on, `patience` without
             validation, a checkpoint of another training (what differs).
-        TypeError: an equation with nothing to train, or paths without their times.
+        TypeError: an equation with nothing to train, a name in `train` that it does not contain, or paths without
+            their times.
         FitDiverged: a loss that is not finite; carries the last finite model, with validation the best one.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
@@ -111,9 +118,11 @@ def fit(
         )
     validate.check_is_key(key)
     curriculum = tuple(curriculum)
+    _check_kinds(equation, paths)
+    parts = parts_of(equation, train)
     _check(equation, paths, loss, curriculum, average, sharding)
     seen, held = hold_out(validation, paths, equation, curriculum)
-    training = Training(equation, loss, optimizer, average, sharding)
+    training = Training(equation, parts, loss, optimizer, average, sharding)
     strides = sorted({stage.stride for stage in curriculum})
     unseen = None if held is None else held.source(strides)
     job = Job(training, curriculum, seen.source(strides), key, _how(equation, seen, loss, curriculum, strides), unseen)
@@ -125,7 +134,7 @@ def fit(
     return run_on_host(job, callback, files)
 
 
-def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float, sharding: Any) -> None:
+def _check_kinds(equation: Any, paths: Any) -> None:
     if not isinstance(equation, AbstractDrift | SDE):
         raise TypeError(f"`fit` needs an equation such as `-P + 2*s`; got {type(equation).__name__}.")
     if not isinstance(paths, AbstractPaths):
@@ -133,12 +142,9 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
             f"`fit` learns from trajectories that know their times; got {type(paths).__name__}. Write "
             "`sx.Trajectories(x, ts)`, or take what `sx.simulate` returns."
         )
-    if not any(jtu.tree_leaves(weights(network(equation)))):
-        raise TypeError(
-            f"`{equation}` has nothing to train: {trainable(equation)!r} holds no arrays. Use `sx.nn.MLP`. Weights "
-            "that a function closes over are constants to JAX: make them leaves, by an `eqx.Module` with the weights "
-            "as a field, or by `jax.tree_util.Partial(lambda w, t, x, args: net.apply(w, t, x), weights)`."
-        )
+
+
+def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float, sharding: Any) -> None:
     if not curriculum:
         raise ValueError("`curriculum` has no stages: give at least one `sx.Stage(updates=...)`.")
     loss.check(equation)

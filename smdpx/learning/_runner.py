@@ -15,7 +15,7 @@ import jax.tree_util as jtu
 import numpy as np
 
 from .._types import Key
-from ..equation._score import Trained
+from ..equation._trained import Trained
 from ..solving._numbers import as_arrays
 from ..solving._validate import is_concrete
 from ._checkpoint import Checkpoint
@@ -233,7 +233,8 @@ def _with_numbers_as_arrays(job: Job) -> Job:
         return rate if callable(rate) else np.asarray(rate, jnp.result_type(float))
 
     def traced(source: Any) -> Any:
-        return dataclasses.replace(as_arrays(source, None)[0], args=as_arrays(None, source.args)[1])
+        args, source = as_arrays(None, source.args)[1], as_arrays(source, None)[0]
+        return source if source.args is None else eqx.tree_at(lambda source: source.args, source, args)
 
     equation, source = as_arrays(job.training.equation, None)[0], traced(job.source)
     held = None if job.validation is None else traced(job.validation)

@@ -16,16 +16,16 @@ import optax
 from jaxtyping import Array
 
 from .._types import Key
-from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import rows, with_conditions
 from ..equation._drift import ReverseDrift
-from ..equation._fixed import weights
-from ..equation._score import Score, Trained, scores
+from ..equation._score import Score
+from ..equation._trained import Trained
 from ..solving import _validate as validate
+from ._parts import Parts
 from ._sharding import mean_over_devices
 from .losses._abstract import AbstractLoss
 
-__all__ = ["Stage", "Training", "TrainingState", "advance", "trainable"]
+__all__ = ["Stage", "Training", "TrainingState", "advance"]
 
 
 class Stage(eqx.Module):
@@ -100,6 +100,7 @@ class Training(eqx.Module):
 
     Attributes:
         equation: what is trained, with its first weights.
+        parts: which of its drifts are.
         loss: what is minimised.
         optimizer: from a learning-rate schedule to an optax optimiser.
         average: the decay of the averaged weights.
@@ -107,21 +108,23 @@ class Training(eqx.Module):
     """
 
     equation: Any
+    parts: Parts
     loss: AbstractLoss
     optimizer: Callable[..., optax.GradientTransformation] = eqx.field(static=True)
     average: float = eqx.field(static=True)
     sharding: jax.sharding.NamedSharding | None = eqx.field(static=True)
 
     def split(self) -> tuple[Any, Any]:
-        """The trained network's arrays, and everything else."""
-        nothing = jtu.tree_map(lambda _: False, self.equation)
-        spec = eqx.tree_at(network, nothing, weights(network(self.equation)))
-        return eqx.partition(self.equation, spec)
+        """The arrays that are trained, and everything else."""
+        return eqx.partition(self.equation, self.parts.spec(self.equation))
 
     def trained(self, params: Any, how: Trained) -> Any:
-        """The trained drift with these parameters; a score remembers what it was trained with."""
-        drift = trainable(eqx.combine(params, self.split()[1]))
-        return dataclasses.replace(drift, trained=how) if isinstance(drift, Score) else drift
+        """The trained drifts with these parameters; scores and reverse simulators remember what with."""
+        drifts = tuple(
+            dataclasses.replace(drift, trained=how) if isinstance(drift, Score | ReverseDrift) else drift
+            for drift in self.parts.drifts(eqx.combine(params, self.split()[1]))
+        )
+        return drifts[0] if self.parts.alone else drifts
 
     def begin(self, stage: Stage, params: Any, average: Any) -> TrainingState:
         """The state at the start of a stage: the weights go on, the optimiser and the average start anew."""
@@ -200,23 +203,3 @@ def advance(
         return jax.lax.while_loop(lambda state: (state.update < stop) & state.finite, update, state)
     state = jax.lax.fori_loop(state.update, stop, lambda _, state: update(state), state)
     return eqx.tree_at(lambda s: s.finite, state, jnp.isfinite(state.loss))
-
-
-def trainable(equation: AbstractDrift | SDE) -> Any:
-    """The drift of an equation that is trained: its score, or without one its reverse simulator."""
-    found = scores(equation)
-    if len(found) == 1:
-        return found[0][1]
-    surrogates = [term.drift for term in equation.summands if isinstance(term.drift, ReverseDrift)]
-    if not found and len(surrogates) == 1:
-        return surrogates[0]
-    raise TypeError(
-        f"`fit` trains one score, or one `ReverseDrift` where there is no score; `{equation}` has {len(found)} and "
-        f"{len(surrogates)}. Write `-P + 2*s` with `s = Score(net, g)`."
-    )
-
-
-def network(equation: Any) -> Any:
-    """The function in an equation whose arrays are trained."""
-    drift = trainable(equation)
-    return drift.net if isinstance(drift, Score) else drift.f

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
@@ -29,6 +30,7 @@ from .._types import Args, RealScalarLike, State
 from ..equation._fixed import Fixed
 from ..equation._linear import AbstractLinear, Diagonal
 from ..learning._moments import Moments, Scales, moments
+from ..learning._perturbed import Perturbed
 from ..learning._trajectories import Trajectories
 
 __all__ = ["Whitened"]
@@ -54,7 +56,7 @@ class Whitened(eqx.Module):
 
     Args:
         net: any network called `(t, x, args)` on one state, with scales of its own left at 1: `MLP`, `ResNet`, ...
-        paths: the trajectories to train on, at least 16.
+        paths: the trajectories to train on, at least 16; of a deterministic system `Perturbed`.
         basis: what the moments are taken in: a function from one state to an operator in the basis. Default: component
             by component, with the correlations of up to 64 in one array. `sx.Fourier.like` for periodic fields, mode by
             mode, `lambda x: sx.Fourier.like(x, axes=(0, 1))` with channels.
@@ -81,11 +83,13 @@ class Whitened(eqx.Module):
     def __init__(
         self,
         net: Callable[..., Any],
-        paths: Trajectories,
+        paths: Trajectories | Perturbed,
         *,
         basis: Callable[[Array], AbstractLinear] = Diagonal.like,
         guard: bool = True,
     ):
+        if isinstance(paths, Perturbed):
+            paths = paths.once(jax.random.key(0))
         if not isinstance(paths, Trajectories):
             raise TypeError(
                 f"`Whitened` takes its scales from `Trajectories`; got {type(paths).__name__}. Simulate some: "

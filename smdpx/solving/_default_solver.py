@@ -8,7 +8,9 @@ import diffrax as dfx
 
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._drift import step_drifts
+from ..equation._score import memories
 from ._exponential import ExponentialEuler
+from ._solvers import abilities, is_eulers
 
 __all__ = ["default_solver", "solver_of"]
 
@@ -22,8 +24,14 @@ def default_solver(equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
     """`Euler` where a drift is a simulator's step, which has no rate between steps; else of second order, `Heun`.
 
     `ExponentialEuler` where the physics states a stiff linear part, and so does every score, without which the linear
-    part of a reversed equation would be the physics' growth alone.
+    part of a reversed equation would be the physics' growth alone. Before all that, where a drift has learned to repair
+    the error of a solver, that solver.
     """
+    for _, trained in memories(equation):
+        if trained.solver is not None and is_eulers(trained.solver):
+            repaired = trained.solver()
+            if isinstance(equation, SDE) or not abilities(repaired).needs_noise:
+                return repaired
     if step_drifts(equation):
         return dfx.Euler()
     drifts = [term.drift for term in equation.summands]

@@ -16,74 +16,24 @@ N is what is left of f beside the L of its own time, so nothing stiff is left in
 constant a step of both is exact in law: decay eʰᴸ, noise of variance g²(e²ʰᴸ - 1)/(2L).
 """
 
-import abc
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
-import diffrax as dfx
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array
 
-from .._types import Args, RealScalarLike, State
+from .._types import Args, State
 from ..equation._algebra import AbstractDrift
 from ..equation._linear import AbstractLinear, linear_parts
 from ..equation._phi import phi1, phi2
-from ._terms import ExponentialStep, StepTimes
+from ._formula import AbstractFormula
+from ._terms import StepTimes
 
 __all__ = ["ExponentialEuler", "ExponentialHeun"]
 
 
-class _AbstractExponential(dfx.AbstractItoSolver):
-    """What exponential solvers have in common: all but the formula."""
-
-    term_structure: ClassVar = dfx.AbstractTerm
-    interpolation_cls: ClassVar[Callable[..., Any]] = dfx.LocalLinearInterpolation
-
-    @staticmethod
-    @abc.abstractmethod
-    def change(drift: AbstractDrift, times: StepTimes, x: State, dt: Array, kick: Any, args: Args) -> State:
-        """The change of one sample over a step."""
-
-    def strong_order(self, terms: Any) -> float:
-        """1: the noise is additive."""
-        return 1.0
-
-    def init(self, terms: Any, t0: Any, t1: Any, y0: State, args: Args) -> None:
-        """Nothing is kept from step to step."""
-        return
-
-    def step(
-        self,
-        terms: Any,
-        t0: RealScalarLike,
-        t1: RealScalarLike,
-        y0: State,
-        args: Args,
-        solver_state: None,
-        made_jump: Any,
-    ) -> Any:
-        """One step of the module's formula."""
-        drift, noise = terms.terms if isinstance(terms, dfx.MultiTerm) else (terms, None)
-        middle = (jnp.asarray(t0) + jnp.asarray(t1)) / 2
-        kick = None if noise is None else noise.vf_prod(middle, y0, args, noise.contr(t0, t1))
-        # A control of its own, by the keywords that diffrax hands through to a term: the drift knows its linear part.
-        control = drift.contr(t0, t1, exponential=self.change)
-        if not isinstance(control, ExponentialStep):
-            raise TypeError(
-                f"`{type(self).__name__}` needs to know the drift's linear part, and a `{type(drift).__name__}` has "
-                "none: make the terms by `sx.terms(equation, t0, path)`."
-            )
-        change = drift.vf_prod(middle, y0, args, control.kicked(kick))
-        y1 = jtu.tree_map(jnp.add, y0, change)
-        return y1, None, {"y0": y0, "y1": y1}, None, dfx.RESULTS.successful
-
-    def func(self, terms: Any, t0: RealScalarLike, y0: State, args: Args) -> State:
-        """The rate."""
-        return terms.vf(t0, y0, args)
-
-
-class ExponentialEuler(_AbstractExponential):
+class ExponentialEuler(AbstractFormula):
     """Exponential Euler: stiff linear parts are solved exactly, so few steps are stable and accurate.
 
     For equations whose functions state their linear part by a method `linear(t)` (a `Diagonal` or a `Fourier`):
@@ -120,7 +70,7 @@ class ExponentialEuler(_AbstractExponential):
         return 1
 
 
-class ExponentialHeun(_AbstractExponential):
+class ExponentialHeun(AbstractFormula):
     """Exponential Heun: stiff linear parts are solved exactly, and the rest to second order.
 
     The method ETD2RK of Cox & Matthews 2002 (ETDRK2 elsewhere), the exponential Runge-Kutta method of two stages at the

@@ -1,14 +1,14 @@
 """What each diffrax solver can do with the terms of an equation: one table, that everybody asks.
 
 A solver of the reader's own is looked up by its class's bases; what no row names is a solver of rates that
-multiplies them by the term's control.
+multiplies them by the term's control. Solvers of our own that are something else say so in their class, `abilities`.
 """
 
 from typing import Any, NamedTuple
 
 import diffrax as dfx
 
-__all__ = ["Abilities", "abilities", "is_eulers", "levy_area"]
+__all__ = ["Abilities", "abilities", "denoises", "is_eulers", "levy_area"]
 
 
 class Abilities(NamedTuple):
@@ -28,6 +28,7 @@ class Abilities(NamedTuple):
         adapts: whether it estimates the error of a step.
         whole_steps: whether it asks for the noise of whole steps only, so that fresh normals a step are a path.
         euler: whether it moves along the rate at a step's start, as Euler's method does, with that method's error.
+        denoises: whether it takes scores after a step's noise, not beside it.
     """
 
     noise: bool
@@ -40,6 +41,7 @@ class Abilities(NamedTuple):
     adapts: bool = False
     whole_steps: bool = True
     euler: bool = False
+    denoises: bool = False
 
 
 _SDE_ONLY = {"noise": True, "needs_noise": True, "own_clock": True}
@@ -62,8 +64,14 @@ def is_eulers(kind: type) -> bool:
     return _row(kind).get("euler", False)
 
 
+def denoises(kind: type) -> bool:
+    """Whether solvers of a class take scores after a step's noise."""
+    return _row(kind).get("denoises", False)
+
+
 def _row(kind: type) -> dict[str, bool]:
-    return next(row for kinds, row in _TABLE if issubclass(kind, kinds))
+    stated = getattr(kind, "abilities", None)
+    return stated if isinstance(stated, dict) else next(row for kinds, row in _TABLE if issubclass(kind, kinds))
 
 
 def abilities(solver: dfx.AbstractSolver) -> Abilities:

@@ -31,7 +31,7 @@ from ..equation._diffusion import Diffusion
 from ..equation._drift import step_drifts
 from ._solvers import abilities
 
-__all__ = ["Clock", "ExponentialStep", "GridNoise", "StepTimes", "WarpedClock", "lower", "sign_of", "terms"]
+__all__ = ["Clock", "FormulaStep", "GridNoise", "StepTimes", "WarpedClock", "lower", "sign_of", "terms"]
 
 
 class Clock(eqx.Module):
@@ -121,8 +121,8 @@ class StepTimes(NamedTuple):
     end: Float[Array, "*samples"]
 
 
-class ExponentialStep(eqx.Module):
-    """The control of an exponential step.
+class FormulaStep(eqx.Module):
+    """The control of a step by a formula that needs to know the drift, and not its rate alone.
 
     Attributes:
         change: the solver's formula, called (drift, times, x, dt, kick, args) of one sample.
@@ -136,9 +136,9 @@ class ExponentialStep(eqx.Module):
     dt: Float[Array, "*samples"]
     kick: Any = None
 
-    def kicked(self, kick: Any) -> "ExponentialStep":
+    def kicked(self, kick: Any) -> "FormulaStep":
         """The same step with this noise."""
-        return ExponentialStep(self.change, self.times, self.dt, kick)
+        return FormulaStep(self.change, self.times, self.dt, kick)
 
 
 class NoRate(eqx.Module):
@@ -167,14 +167,14 @@ class DriftTerm(dfx.AbstractTerm):
         return self._each(self.drift.rate, args, self.clock(t), y)
 
     def contr(
-        self, t0: RealScalarLike, t1: RealScalarLike, *, exponential: Callable[..., State] | None = None, **kwargs: Any
+        self, t0: RealScalarLike, t1: RealScalarLike, *, formula: Callable[..., State] | None = None, **kwargs: Any
     ) -> Any:
-        """The physical time that passes, a scalar or one per sample; for an exponential formula its own control."""
+        """The physical time that passes, a scalar or one per sample; for a formula its own control."""
         elapsed = self.clock.elapsed(t0, t1)
-        if exponential is None:
+        if formula is None:
             return elapsed
         middle = (jnp.asarray(t0) + jnp.asarray(t1)) / 2
-        return ExponentialStep(exponential, StepTimes(*map(self.clock, (t0, middle, t1))), elapsed)
+        return FormulaStep(formula, StepTimes(*map(self.clock, (t0, middle, t1))), elapsed)
 
     def prod(self, vf: State, control: Any) -> State:
         """Rate times time."""
@@ -184,7 +184,7 @@ class DriftTerm(dfx.AbstractTerm):
 
     def vf_prod(self, t: RealScalarLike, y: State, args: Args, control: Any) -> State:
         """The increment over the step: a step drift takes exactly one step of its own here."""
-        if isinstance(control, ExponentialStep):
+        if isinstance(control, FormulaStep):
             change = functools.partial(control.change, self.drift)
             return self._each(change, args, control.times, y, control.dt, control.kick)
         return self._each(self.drift.increment, args, self.clock(t), y, jnp.asarray(control))

@@ -24,8 +24,9 @@ from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import check_conditions, first_row, hint_of_missing_wrapper
 from ..equation._drift import StepDrift, step_drifts
-from ..equation._score import Score, Trained
-from ._solvers import abilities, is_eulers
+from ..equation._score import Score, memories
+from ..equation._trained import Trained
+from ._solvers import abilities, denoises, is_eulers
 
 
 def is_concrete(*xs: Any) -> bool:
@@ -245,17 +246,16 @@ def check_stepping(solver: dfx.AbstractSolver, controller: Any, saveat: Any) -> 
 
 
 def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
-    """Warn where fixed steps leave the range that a score was trained on, if it has learned that scheme's error."""
-    for term in equation.summands:
-        trained = term.drift.trained if isinstance(term.drift, Score) else None
-        if trained is None or not _repairs_euler(trained) or not is_concrete(ts):
+    """Warn where fixed steps leave the range that a drift was trained on, if it has learned that scheme's error."""
+    for drift, trained in memories(equation):
+        if not _repairs_euler(trained) or not is_concrete(ts):
             continue
         steps = np.abs(np.diff(np.asarray(ts, np.float64)))
         shortest, longest = trained.steps
         if steps.min() < 0.999 * shortest or steps.max() > 1.001 * longest:
             warnings.warn(
-                f"`{term.drift!r}` was trained on steps of {shortest:g} to {longest:g}, and `ts` has steps of "
-                f"{steps.min():g} to {steps.max():g}: a score that is learned through Euler's method repairs the error "
+                f"`{drift!r}` was trained on steps of {shortest:g} to {longest:g}, and `ts` has steps of "
+                f"{steps.min():g} to {steps.max():g}: what is learned through Euler's method repairs the error "
                 "of its steps. Take steps in that range, or train with `FreshPaths(..., jitter=True)` or on `ts` "
                 "itself.",
                 stacklevel=4,
@@ -267,20 +267,33 @@ def _repairs_euler(trained: Trained) -> bool:
 
 
 def warn_of_another_solver(equation: AbstractDrift | SDE, solver: dfx.AbstractSolver) -> None:
-    """Warn where a score that was learned through Euler's method is solved by a better one, or the other way round."""
-    for term in equation.summands:
-        trained = term.drift.trained if isinstance(term.drift, Score) else None
-        if trained is None or trained.solver is None or _repairs_euler(trained) == is_eulers(type(solver)):
-            continue
-        made, name = trained.solver.__name__, type(solver).__name__
-        why = (
-            f"it has learned to repair that method's error, which `{name}` does not make. Solve it by "
-            f"`diffrax.{made}()`, or train it without `solver=`"
-            if _repairs_euler(trained)
-            else f"it is the process's own, and `{name}` adds the error of Euler's method. Leave `solver` out, or take "
-            "`diffrax.ShARK()` or another of second order"
+    """Warn where what was learned through one kind of method is solved by another: their errors differ."""
+    for drift, trained in memories(equation):
+        if trained.solver is not None and (why := _misfit(trained.solver, type(solver))):
+            warnings.warn(f"`{drift!r}` was trained through `{trained.solver.__name__}`: {why}.", stacklevel=4)
+
+
+def _misfit(made: type, used: type) -> str:
+    """Why what was trained through one class of solvers is wrong with another; nothing where it is not."""
+    name = f"sx.{made.__name__}" if made.__module__.startswith("smdpx") else f"diffrax.{made.__name__}"
+    if denoises(made) and not denoises(used):
+        return (
+            "it is the score of states that a step's noise has blurred, and "
+            f"`{used.__name__}` asks for it before the noise. Solve it by `{name}()`"
         )
-        warnings.warn(f"`{term.drift!r}` was trained through `{made}`: {why}.", stacklevel=4)
+    if denoises(used) and not denoises(made):
+        return f"`{used.__name__}` blurs states and asks for the score of the blurred ones. Leave `solver` out"
+    if is_eulers(made) == is_eulers(used):
+        return ""
+    if is_eulers(made):
+        return (
+            f"it has learned to repair that method's error, which `{used.__name__}` does not make. Solve it by "
+            f"`{name}()`, or train it without `solver=`"
+        )
+    return (
+        f"it is the process's own, and `{used.__name__}` adds the error of Euler's method. Leave `solver` out, or take "
+        "`diffrax.ShARK()` or another of second order"
+    )
 
 
 def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str = "x0") -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import smdpx as sx
 from smdpx.learning._fit import _trained_steps
+from smdpx.solving._default_solver import default_solver
 from tests._problems import Slope, Stationary
 
 KEY, X = jax.random.key(0), jnp.ones(3)
@@ -88,7 +89,7 @@ def warned(s, ts=(0.2, 0.1, 0.0), **how):
 def test_a_score_of_eulers_method_warns_of_a_better_solver():
     message = r"`½g²·s\(t, x\)` was trained through `Euler`: it has learned to repair .*`Heun` does not make"
     with pytest.warns(UserWarning, match=message):
-        jax.eval_shape(lambda x: sx.solve(-P + score(dfx.Euler), x, [0.1, 0.0]), X)
+        jax.eval_shape(lambda x: sx.solve(-P + score(dfx.Euler), x, [0.1, 0.0], solver=dfx.Heun()), X)
     with pytest.warns(UserWarning, match=r"`ShARK` does not make. Solve it by `diffrax.Euler\(\)`"):
         sx.posterior(-P + 2 * score(dfx.Euler) + g, X, [0.1, 0.0], 1, key=KEY, solver=dfx.ShARK())
 
@@ -105,6 +106,21 @@ def test_a_score_of_the_process_warns_of_eulers_method():
 )
 def test_solvers_that_fit_a_score_do_not_warn(made, used):
     assert warned(score(made), solver=used) == []
+
+
+@pytest.mark.parametrize("made", [dfx.Euler, sx.SplitEuler], ids=lambda made: made.__name__)
+def test_where_no_solver_is_named_what_was_repaired_is_solved_by_what_it_repairs(made):
+    s = score(made)
+    surrogate = sx.ReverseDrift(Slope(-1.0), trained=s.trained)
+    assert warned(s) == []
+    assert [type(default_solver(equation)) for equation in (-P + s, surrogate, -P + 2 * s + g)] == [made] * 3
+
+
+def test_a_split_step_takes_scores_of_split_steps():
+    with pytest.warns(UserWarning, match=r"blurred, and `Heun` asks .* `sx.SplitEuler\(\)`"):
+        jax.eval_shape(lambda x: sx.solve(-P + score(sx.SplitEuler), x, [0.1, 0.0], solver=dfx.Heun()), X)
+    with pytest.warns(UserWarning, match="`SplitEuler` blurs states"):
+        jax.eval_shape(lambda x: sx.solve(-P + score(dfx.Euler), x, [0.1, 0.0], solver=sx.SplitEuler()), X)
 
 
 # Steps
