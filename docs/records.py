@@ -201,6 +201,11 @@ def benchmark_kuramoto_sivashinsky() -> str:
     return _markdown(heads, cells) + f"\n\n{_source(record)}"
 
 
+def benchmark_lorenz96() -> str:
+    """Forty variables backwards, beside the usual tools."""
+    return _simple("benchmark_lorenz96.json", "python benchmarks/lorenz96.py")
+
+
 def benchmark_problems() -> str:
     """Problems of other scales, kinds and clocks by the library's defaults."""
     return _simple("benchmark_problems.json", "python benchmarks/problems.py")
