@@ -98,19 +98,29 @@ def statistics(data: Components, key: Key) -> Statistics:
     alpha, covered = tarp(data.draws, data.truths, key=key_tarp, levels=LEVELS)
     distance = float(np.abs(covered - alpha).max())
     p = float(require("scipy.stats").kstwo.sf(distance, len(data.truths)))
-    scale = cases.climatology.mean(axis=0)
-    relative = cases.crps / np.where(scale > 0, scale, 1)
-    gain = (cases.climatology / np.where(scale > 0, scale, 1) - relative).mean(axis=1)
+    skill_seen, relative_crps = _skill(cases, data.rounding)
     return Statistics(
         rows,
-        bool(gain.mean() > 2.33 * gain.std(ddof=1) / np.sqrt(len(gain))),
-        float(relative.mean()),
+        skill_seen,
+        relative_crps,
         covered,
         p,
         p < level,
         _with_errors([_inside(cases.u, level) for level in alpha]),
         _BINS * _with_errors([np.floor(_BINS * cases.u) == place for place in range(_BINS)]),
     )
+
+
+def _skill(cases: _Cases, rounding: Float[np.ndarray, " components"]) -> tuple[bool, float]:
+    """Whether draws know more than the climatology does, and their CRPS in units of its."""
+    scale = cases.climatology.mean(axis=0)
+    # Where truths differ by rounding alone, a field's mean of 0 say, the climatology knows all.
+    varies = scale > rounding
+    if not varies.any():
+        return True, 0.0
+    relative = cases.crps[:, varies] / scale[varies]
+    gain = (cases.climatology[:, varies] / scale[varies] - relative).mean(axis=1)
+    return bool(gain.mean() > 2.33 * gain.std(ddof=1) / np.sqrt(len(gain))), float(relative.mean())
 
 
 def _of_cases(data: Components, key: Key) -> _Cases:

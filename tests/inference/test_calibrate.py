@@ -158,6 +158,13 @@ def test_draws_of_the_prior_are_calibrated_and_without_skill():
     np.testing.assert_allclose(report.crps, report.climatology, rtol=0.05)
 
 
+def test_a_mode_in_which_truths_differ_by_rounding_alone_says_nothing_of_skill():
+    draws, truths = pairs(n=50, cases=100, d=(8,))
+    still = truths - truths.mean(axis=1, keepdims=True)
+    nearly = draws - 0.999 * draws.mean(axis=2, keepdims=True)
+    assert "no skill" not in of(nearly, still, basis=sx.Fourier.like).verdict
+
+
 def test_climatology_is_the_crps_of_the_other_cases():
     draws, truths = pairs(cases=30)
     others = [sx.metrics.crps(np.delete(truths, i)[:, None], truths[i : i + 1])[0] for i in range(30)]
