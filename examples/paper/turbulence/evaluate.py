@@ -1,0 +1,91 @@
+"""What is measured: errors at the start, all along the way back, and what the spread of samples is worth."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+import smdpx as sx
+
+from .presets import Preset
+from .train import Learned, g, solver_step
+
+
+def equations(size: Preset, learned: Learned) -> Iterator[tuple[str, str, Any, Any]]:
+    """Physics, inference, equation and solver of each row."""
+    R, s, (R2, s2) = learned.R, learned.s, learned.both
+    yield "surrogate", "no score", R, None
+    kinds = {"surrogate, then score": (R, s), "both at once": (R2, s2)}
+    if learned.known is not None:
+        P = solver_step(size)
+        yield "the solver itself", "no score", -P, None
+        kinds["the solver itself"] = (-P, learned.known)
+    for physics, (drift, score) in kinds.items():
+        yield physics, "flow", drift + score, None
+        yield physics, "noise-free", drift + 2 * score, None
+        yield physics, "SDE", drift + 2 * score + g, None
+    yield "surrogate, then score", "flow with noise", R + s + g, None
+    yield "surrogate, then score", "split steps", R + 2 * learned.split + g, sx.SplitEuler()
+
+
+def figures(x: Any, x0: Any) -> dict[str, float]:
+    """Errors of one answer a case; relative to the truth's size."""
+    x, x0 = np.asarray(x), np.asarray(x0)
+    mse = float(np.mean((x - x0) ** 2))
+    return {
+        "MSE": mse,
+        "relative error": float(np.sqrt(mse / np.mean(x0**2))),
+        "spectral error": float(sx.metrics.spectral_error(x, x0)),
+    }
+
+
+def of_seed(size: Preset, learned: Learned, held: sx.Trajectories, key: jax.Array) -> tuple[list[Any], dict[str, Any]]:
+    """The rows of one seed, and one answer to each case by each method, (cases, times, n, n), times falling."""
+    back, rows, answers = np.asarray(held.ts)[::-1], [], {}
+    for i, (physics, inference, equation, solver) in enumerate(equations(size, learned)):
+        k = {"key": jr.fold_in(key, i)} if isinstance(equation, sx.SDE) else {}
+        x = sx.solve(equation, held.end, back, solver=solver or dfx.Euler(), **k)
+        answers[physics, inference] = np.asarray(x)
+        row = {"physics": physics, "inference": inference, **figures(x[:, -1], held.start)}
+        if isinstance(equation, sx.SDE):
+            row |= spread(size, equation, solver, held, jr.fold_in(key, 100 + i))
+        rows.append(row)
+    refined = _refined(learned, answers["surrogate, then score", "SDE"][:, -1], held, jr.fold_in(key, 200))
+    rows.append({"physics": "surrogate, then score", "inference": "SDE, then Langevin", **refined})
+    return rows, answers
+
+
+def spread(size: Preset, equation: Any, solver: Any, held: sx.Trajectories, key: jax.Array) -> dict[str, float]:
+    """Samples against the truths: coverage of the 90 % interval, and spread over error, all points together."""
+    back = np.asarray(held.ts)[::-1]
+    how = {"solver": solver or dfx.Euler(), "key": key}
+    return of_draws(np.asarray(sx.posterior(equation, held.end, back, size.draws, **how)), held.start)
+
+
+def of_draws(draws: np.ndarray, truth: Any) -> dict[str, float]:
+    """The same of draws (draws, cases, n, n); their number plus one is a multiple of 20."""
+    truth, tail = np.asarray(truth), (len(draws) + 1) // 20
+    low, high = np.sort(draws, axis=0)[[tail - 1, -tail]]
+    error = np.sqrt(np.mean((draws.mean(axis=0) - truth) ** 2))
+    return {
+        "90 % covers": float(np.mean((low < truth) & (truth < high))),
+        "spread / error": float(np.sqrt((1 + 1 / len(draws)) * draws.var(axis=0, ddof=1).mean()) / error),
+        "CRPS": float(np.mean(sx.metrics.crps(draws, truth))),
+    }
+
+
+def _refined(learned: Learned, x: np.ndarray, held: sx.Trajectories, key: jax.Array) -> dict[str, float]:
+    """Langevin steps at t = 0 (appendix F): towards what starts look like, whatever end they are to lead to."""
+    step = 0.1 * float(g(0.0)) ** 2
+    return figures(sx.langevin(learned.s, jnp.asarray(x), 0.0, step=step, steps=20, key=key), held.start)
+
+
+def classical(size: Preset, paths: sx.Trajectories, held: sx.Trajectories, key: jax.Array) -> dict[str, Any]:
+    """The row of the ensemble Kalman smoother, which needs no training."""
+    draws = np.asarray(sx.ensemble_smoother(paths.start, paths.end, held.end, size.draws, key=key))
+    row = {"physics": "ensemble Kalman smoother", "inference": "a sample"}
+    return row | figures(draws[0], held.start) | of_draws(draws, held.start)

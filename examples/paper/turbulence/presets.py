@@ -1,0 +1,70 @@
+"""The problem's numbers, and how much of it each preset does."""
+
+from typing import NamedTuple
+
+import smdpx as sx
+
+# Noise of a step of one time unit; the starts' standard deviation is .185, the ends' about 1.
+NOISE = 0.05
+
+
+class Preset(NamedTuple):
+    """Data, networks, trainings, and what is measured.
+
+    Attributes:
+        n: points a side.
+        n_solve: points a side that the data are solved on.
+        dt: the longest step of that.
+        trajectories: to learn from.
+        cases: others, to ask about.
+        draws: posterior samples of each; their number plus one is a multiple of 20.
+        seeds: trainings, side by side.
+        modes: of the surrogate, the FNO.
+        width: of the surrogate.
+        blocks: residual blocks of the score, of `channels` each.
+        channels: of the score.
+        surrogate: the curriculum of the surrogate alone, and of both at once.
+        score: the curriculum of the score, beside a surrogate that stays.
+        known: whether the true solver's own steps are inverted too.
+    """
+
+    n: int
+    n_solve: int
+    dt: float
+    trajectories: int
+    cases: int
+    draws: int
+    seeds: int
+    modes: int
+    width: int
+    blocks: int
+    channels: int
+    surrogate: tuple[sx.Stage, ...]
+    score: tuple[sx.Stage, ...]
+    known: bool = True
+
+    @property
+    def recipe(self) -> sx.physics.TurbulenceRuns:
+        """How the data are made."""
+        return sx.physics.TurbulenceRuns(n=self.n, n_solve=self.n_solve, dt=self.dt)
+
+
+def _stages(*stages: tuple[int, int, float], batch: int) -> tuple[sx.Stage, ...]:
+    return tuple(sx.Stage(window, updates, rate, batch=batch) for window, updates, rate in stages)
+
+
+PRESETS = {
+    "smoke": Preset(
+        16, 32, 0.1, 24, 4, 19, 1, 4, 4, 1, 4, _stages((2, 4, 1e-3), batch=4), _stages((2, 4, 1e-3), batch=4), known=False
+    ),
+    "cpu": Preset(
+        32, 64, 0.05, 1000, 100, 39, 3, 8, 12, 1, 12,
+        _stages((2, 1500, 2e-3), (4, 300, 5e-4), (10, 60, 2e-4), batch=20), _stages((2, 600, 1e-3), batch=16),
+    ),
+    # The paper's: 500 epochs of windows up to 10 in batches of 20, then 250 in batches of 6 with the surrogate frozen.
+    "paper": Preset(
+        64, 128, 0.025, 1000, 100, 99, 3, 12, 20, 5, 32,
+        _stages((2, 10_000, 1e-3), (4, 7500, 5e-4), (10, 7500, 2.5e-4), batch=20),
+        _stages((2, 40_000, 1e-4), batch=6),
+    ),
+}  # fmt: skip
