@@ -143,10 +143,12 @@ class TurbulenceRuns(eqx.Module):
         step = max(interval / self.flow_of(1.0, interval).substeps for interval in intervals)
         start, least = limits[:, 0].min(), np.nanmin(limits)
         # What is about to explode has any speed: it says nothing of the steps that it needs.
-        exploded = not finite.all() or least < step / 4 <= start / 4
+        exploded = not finite.all() or least < step / 4 <= start
         if not exploded and least >= step:
             return
-        enough = min(step, start) / 2 if exploded else 0.9 * least
+        enough = 0.9 * least
+        if exploded:
+            enough = min(step / 2, 0.8 * start, 0.8 * limits[limits >= step / 4].min(initial=np.inf))
         digits = 1 - math.floor(math.log10(enough))
         enough = math.floor(enough * 10**digits) / 10**digits
         when = self.ts[int(np.argmin(finite.all(axis=0)))]
