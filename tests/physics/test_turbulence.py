@@ -273,7 +273,9 @@ def test_numbers_out_of_range(options, message):
     ],
 )
 def test_a_field_of_another_shape_is_named_with_the_mend(call):
-    with pytest.raises(ValueError, match=r"`Turbulence\(32\)` acts on .* shape \(32, 32\); got shape \(3, 32, 32\).*vmap"):
+    with pytest.raises(
+        ValueError, match=r"`Turbulence\(32\)` acts on .* shape \(32, 32\); got shape \(3, 32, 32\).*vmap"
+    ):
         call(jnp.zeros((3, N, N)))
 
 
