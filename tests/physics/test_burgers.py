@@ -1,5 +1,7 @@
 """Burgers' equation against its exact solution, two other codes and its energy budget; as a rate, a step and an SDE."""
 
+from typing import Any
+
 import exponax
 import jax
 import jax.numpy as jnp
@@ -69,9 +71,9 @@ def test_jax_cfds_burgers_agrees_forced_and_not():
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             make = equations.ForcedBurgersEquation if forced else equations.BurgersEquation
             equation = make(0.1, grid, seed=3)
-            force = jax.jit(equation._forcing_fn)
+            force: Any = equation._forcing_fn
 
-        def forcing(t, x, force=force):
+        def forcing(t, x, force: Any = force):
             with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
                 return force(t) + 0 * x
 

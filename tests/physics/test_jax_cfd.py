@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax_cfd import base as cfd
+from jax_cfd.base import equations as finite_volumes, forcings
 from jax_cfd.base.boundaries import channel_flow_boundary_conditions, periodic_boundary_conditions
 from jax_cfd.base.grids import Grid, GridArray, GridVariable
 from jax_cfd.spectral import equations, time_stepping
@@ -46,7 +46,7 @@ def repeated(stepper, state, count):
 
 
 FLOW = made(equations.NavierStokes2D, 0.05, GRID)
-FINITE_VOLUMES = cfd.equations.semi_implicit_navier_stokes(density=1.0, viscosity=0.05, dt=0.1, grid=GRID)
+FINITE_VOLUMES = finite_volumes.semi_implicit_navier_stokes(density=1.0, viscosity=0.05, dt=0.1, grid=GRID)
 
 
 # The same numbers
@@ -119,18 +119,18 @@ def solve_a_step(P, x=X):
     ("options", "message"),
     [
         (
-            {"forcing": made(cfd.forcings.simple_turbulence_forcing, GRID)},
+            {"forcing": made(forcings.simple_turbulence_forcing, GRID)},
             "`semi_implicit_navier_stokes` without `forcing`",
         ),
         (
-            {"make": cfd.equations.implicit_diffusion_navier_stokes},
+            {"make": finite_volumes.implicit_diffusion_navier_stokes},
             r"'jax' has no attribute 'tree_map'.* no longer has",
         ),
     ],
     ids=["forcing", "implicit"],
 )
 def test_what_jax_no_longer_has_is_the_cause_that_is_named(options, message):
-    make = options.pop("make", cfd.equations.semi_implicit_navier_stokes)
+    make = options.pop("make", finite_volumes.semi_implicit_navier_stokes)
     stepper = make(density=1.0, viscosity=0.05, dt=0.1, grid=GRID, **options)
     P = from_jax_cfd(stepper, velocity(jnp.zeros((2, N, N))), dt=0.1)
     with pytest.raises(RuntimeError, match=rf"jax-cfd 0.2.1 fails at jax_cfd/base/\w+.py:\d+ .*{message}") as error:

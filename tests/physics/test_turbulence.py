@@ -1,5 +1,8 @@
 """Turbulence against exact flows, budgets, symmetries and another code; recipes of its data; errors with the mend."""
 
+# exponax's modules have an `__init__` of their own beside their fields.
+# pyright: reportCallIssue=false
+
 import exponax
 import jax
 import jax.numpy as jnp
