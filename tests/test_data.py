@@ -33,6 +33,20 @@ def test_each_mode_of_a_random_field_has_the_laws_variance(n, power):
     assert x.std() == pytest.approx(1, abs=0.02)
 
 
+def test_the_corner_makes_the_start_of_turbulence():
+    # Li et al. 2021: the law N(0, 7³ (-Δ + 49)^-2.5) on the unit torus, without a mean; pointwise .1852.
+    k = np.fft.fftfreq(16, 1 / 16)
+    law = 7.0**3 * (4 * np.pi**2 * (k[:, None] ** 2 + k[None, :] ** 2) + 49) ** -2.5
+    law[0, 0] = 0
+    ours = np.asarray(power_law_field(16, 5, 7 / (2 * np.pi)))
+    np.testing.assert_allclose(0.1852**2 * ours, law * 16**2, rtol=5e-3, atol=1e-12)
+    x = 0.1852 * data.gaussian_random_fields(4000, 16, 5, 7 / (2 * np.pi), key=KEY)
+    variances = np.mean(np.abs(np.fft.fft2(np.asarray(x, float)) / 16**2) ** 2, axis=0)
+    assert variances.ravel()[1:] / law.ravel()[1:] == pytest.approx(1, abs=0.13)
+    with pytest.raises(ValueError, match="`corner` is a wavenumber, ≥ 0; got -1"):
+        data.gaussian_random_fields(1, 8, corner=-1, key=KEY)
+
+
 def test_random_fields_are_independent():
     x = data.gaussian_random_fields(400, 4, 0, key=KEY).reshape(400, 16)
     assert np.abs(np.corrcoef(x)[np.triu_indices(400, 1)].mean()) < 0.01
@@ -221,3 +235,58 @@ def test_missing_h5py_is_named_with_the_extra(file, monkeypatch):
 def test_complex_fields_are_told_to_keep_both_parts():
     with pytest.raises(TypeError, match=r"must be real.*jnp.stack\(\[x.real, x.imag\].*irfft"):
         data.Normalisation.of(np.ones((3, 4), complex))
+
+
+# Other grids
+
+
+def wave(n, k, phase=0.0):
+    r = 2 * np.pi * np.arange(n) / n
+    return jnp.asarray(np.cos(k[0] * r[:, None] + k[1] * r[None, :] + phase), jnp.float32)
+
+
+@pytest.mark.parametrize("k", [(0, 0), (1, 0), (2, -3), (3, 3)])
+def test_a_wave_that_both_grids_hold_is_the_same_wave(k):
+    np.testing.assert_allclose(data.resample(wave(24, k, 0.3), 8), wave(8, k, 0.3), atol=1e-6)
+    np.testing.assert_allclose(data.resample(wave(8, k, 0.3), 24), wave(24, k, 0.3), atol=1e-6)
+
+
+def test_a_shorter_wave_leaves_nothing():
+    for k in ((5, 0), (0, 9), (5, 1)):
+        np.testing.assert_allclose(data.resample(wave(24, k), 8), np.zeros((8, 8)), atol=1e-6)
+
+
+def test_the_shortest_wave_is_kept_there_and_back():
+    # cos(4r) is on eight points what it is on more; sin(4r) is 0 there.
+    np.testing.assert_allclose(data.resample(wave(8, (4, 0)), 16), wave(16, (4, 0)), atol=1e-6)
+    np.testing.assert_allclose(data.resample(wave(16, (4, 0)), 8), wave(8, (4, 0)), atol=1e-6)
+    np.testing.assert_allclose(data.resample(wave(16, (4, 0), -np.pi / 2), 8), np.zeros((8, 8)), atol=1e-6)
+    x = jax.random.normal(KEY, (3, 8, 8))
+    for n in (10, 16, 24):
+        np.testing.assert_allclose(data.resample(data.resample(x, n), 8), x, atol=1e-5)
+
+
+def test_along_other_axes_and_in_double_precision():
+    x = jax.random.normal(KEY, (8, 3, 12))
+    one = data.resample(x, 6, axes=(0,))
+    assert one.shape == (6, 3, 12)
+    np.testing.assert_allclose(one[:, 1, 2], data.resample(x[:, 1, 2], 6, axes=(0,)), atol=1e-6)
+    both = data.resample(jnp.moveaxis(x, 1, 0), 4)
+    np.testing.assert_allclose(data.resample(x, 4, axes=(0, 2)), jnp.moveaxis(both, 0, 1), atol=1e-6)
+    with double_precision():
+        assert data.resample(x.astype(jnp.float64), 4, axes=(0,)).dtype == jnp.float64
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: data.resample(jnp.zeros((8, 8)), 5), ValueError, "even numbers of points, at least 2; got 5: write 6"),
+        (lambda: data.resample(jnp.zeros((7, 8)), 4), ValueError, "got 7.*name the periodic axes by `axes`"),
+        (lambda: data.resample(jnp.zeros(8), 4), ValueError, r"`axes` must name different axes of `x`.*\(8,\)"),
+        (lambda: data.resample(jnp.zeros((8, 8), int), 4), TypeError, "`x` must be floating"),
+        (lambda: data.resample(jnp.zeros((8, 8), complex), 4), TypeError, "`x` must be real"),
+    ],
+)
+def test_fields_that_cannot_be_resampled(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -15,6 +15,7 @@ PAGES = [
     "README.md",
     "docs/getting-started.md",
     "docs/your-step.md",
+    "docs/jax-cfd.md",
     "docs/your-data.md",
     "docs/stiff.md",
     "docs/your-program.md",

@@ -1,6 +1,6 @@
 """Fields to start from, and the scale they are trained in.
 
-x = irfft2(√v_k · rfft2(ξ)),  v_k ∝ |k|^-power,  ξ white         x ↦ (x - mean) / std
+x = irfft2(√v_k · rfft2(ξ)),  v_k ∝ (|k|² + corner²)^(-power/2),  ξ white         x ↦ (x - mean) / std
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,13 @@ from ..solving._validate import check_precision, is_concrete
 _NUMBERS_AT_ONCE = 2**24
 
 
-def gaussian_random_fields(count: int, n: int, power: RealScalarLike = 4, *, key: Key) -> Float[Array, "count n n"]:
+def gaussian_random_fields(
+    count: int, n: int, power: RealScalarLike = 4, corner: RealScalarLike = 0, *, key: Key
+) -> Float[Array, "count n n"]:
     """Independent periodic Gaussian fields with power |k|^-power, as the initial states of arXiv:2301.10250, §4.2.
+
+    With a corner their power is (|k|² + corner²)^(-power/2): a Matérn field, the law of (-Δ + τ²)^-α on the unit torus
+    where power = 2α and corner = τ/2π, as turbulence starts from in Li et al. 2021 (arXiv:2010.08895, α 2.5, τ 7).
 
     The law is that of `smdpx.exact.power_law_field`: mean 0 of each field, variance 1 in each pixel. (The paper's code
     computes Re ifft2((a + ib) |f|⁻²) with white a and b, which has this law up to a factor.)
@@ -31,13 +36,14 @@ def gaussian_random_fields(count: int, n: int, power: RealScalarLike = 4, *, key
         count: number of fields, at least 1.
         n: pixels a side, at least 2, even or odd.
         power: the exponent, of the power rather than the amplitude; the paper's is 4.
+        corner: the wavenumber below which the spectrum is flat, ≥ 0, k of whole numbers.
         key: a JAX key.
 
     Returns:
         Fields, shape (count, n, n).
 
     Raises:
-        ValueError: count is below 1 or n below 2.
+        ValueError: count is below 1, n below 2, or the corner negative.
 
     >>> import jax
     >>> x = gaussian_random_fields(500, 32, key=jax.random.key(0))
@@ -46,7 +52,7 @@ def gaussian_random_fields(count: int, n: int, power: RealScalarLike = 4, *, key
     """
     if count < 1:
         raise ValueError(f"`count` must be at least 1, got {count}")
-    return _filtered_noise(jnp.sqrt(power_law_field(n, power)), count, key)
+    return _filtered_noise(jnp.sqrt(power_law_field(n, power, corner)), count, key)
 
 
 @partial(jax.jit, static_argnames="count")

@@ -23,8 +23,8 @@ from ..equation._phi import phi1
 from ._mixture import is_concrete
 
 
-def power_law_field(n: int, power: RealScalarLike = 4) -> Float[Array, "n n"]:
-    """Each Fourier mode's variance in a stationary field with power |k|^-power.
+def power_law_field(n: int, power: RealScalarLike = 4, corner: RealScalarLike = 0) -> Float[Array, "n n"]:
+    """Each Fourier mode's variance in a stationary field with power (|k|² + corner²)^(-power/2), |k|^-power by default.
 
     The pixels have variance 1. There is no mean: mode k = 0 has variance 0. The field of
     arXiv:2301.10250 §4.2 has power 4.
@@ -32,9 +32,10 @@ def power_law_field(n: int, power: RealScalarLike = 4) -> Float[Array, "n n"]:
     Args:
         n: pixels a side, at least 2.
         power: the exponent.
+        corner: the wavenumber below which the spectrum is flat, ≥ 0, k of whole numbers.
 
     Raises:
-        ValueError: n is below 2.
+        ValueError: n is below 2, or the corner is negative.
 
     Example:
         >>> from smdpx.exact import power_law_field
@@ -43,8 +44,10 @@ def power_law_field(n: int, power: RealScalarLike = 4) -> Float[Array, "n n"]:
     """
     if n < 2:
         raise ValueError(f"`n` should be at least 2, since mode 0 is empty; got {n}.")
+    if is_concrete(corner) and not corner >= 0:
+        raise ValueError(f"`corner` is a wavenumber, ≥ 0; got {corner}.")
     squares = squared_wavenumbers(n)
-    filled = jnp.asarray(np.where(squares == 0, 1, squares), float)
+    filled = jnp.asarray(np.where(squares == 0, 1, squares), float) + jnp.asarray(corner, float) ** 2
     power = jnp.asarray(power, float)
     variance = jnp.where(jnp.asarray(squares == 0), 0, filled ** (-0.5 * power))
     return variance / jnp.mean(variance)
