@@ -28,6 +28,7 @@ from ..equation._linear import AbstractLinear, Diagonal, is_part
 from ..solving import _validate as validate
 from ..solving._terms import over_samples
 from ._moments import at_nodes, moments
+from ._store import StoredPaths, in_memory
 from ._trajectories import Trajectories
 
 __all__ = ["ReferenceReport", "check_references", "warn_of_growth"]
@@ -69,7 +70,7 @@ def _worst(growth: np.ndarray) -> str:
 
 def check_references(
     process: SDE[Forward],
-    paths: Trajectories,
+    paths: Trajectories | StoredPaths,
     *,
     basis: Callable[[Array], AbstractLinear] = Diagonal.like,
 ) -> ReferenceReport:
@@ -101,6 +102,7 @@ def check_references(
     """
     if not isinstance(process, SDE) or process.direction is not Forward:
         raise TypeError(f"`check_references` needs the forward process, `P + g`; got `{process}`.")
+    paths = in_memory(paths)
     if not isinstance(paths.x, jax.Array | np.ndarray):
         raise TypeError("`check_references` takes states that are one array; check the arrays of a tree by themselves.")
     x = jnp.asarray(paths.x)

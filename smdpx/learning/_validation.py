@@ -17,6 +17,7 @@ from jaxtyping import Array
 
 from ..equation._algebra import SDE, AbstractDrift
 from ..solving import _validate as validate
+from ._store import StoredPaths
 from ._training import Stage, Training, TrainingState
 from ._trajectories import AbstractPaths, Trajectories
 
@@ -47,11 +48,11 @@ class Best(eqx.Module):
 
 
 def hold_out(
-    validation: float | Trajectories | None,
+    validation: float | Trajectories | StoredPaths | None,
     paths: AbstractPaths,
     equation: AbstractDrift | SDE,
     curriculum: Sequence[Stage],
-) -> tuple[AbstractPaths, Trajectories | None]:
+) -> tuple[AbstractPaths, Trajectories | StoredPaths | None]:
     """What is trained on and what is held out.
 
     Raises:
@@ -65,7 +66,7 @@ def hold_out(
                 "`fit(..., validation=0.1)`, or give `Trajectories`."
             )
         return paths, None
-    if isinstance(validation, Trajectories):
+    if isinstance(validation, Trajectories | StoredPaths):
         _check_alike(paths, validation)
         _check_part("`validation`", validation, equation, curriculum)
         return paths, validation
@@ -75,7 +76,7 @@ def hold_out(
     return paths, held
 
 
-def _check_part(name: str, part: Trajectories, equation: AbstractDrift | SDE, curriculum: Sequence[Stage]) -> None:
+def _check_part(name: str, part: AbstractPaths, equation: AbstractDrift | SDE, curriculum: Sequence[Stage]) -> None:
     try:
         part.check(equation, curriculum)
         validate.check_drifts(equation, *part.samples(), name="validation")
@@ -83,13 +84,13 @@ def _check_part(name: str, part: Trajectories, equation: AbstractDrift | SDE, cu
         raise ValueError(f"{name}: {error}") from error
 
 
-def _shared(share: Any, paths: AbstractPaths) -> tuple[Trajectories, Trajectories]:
+def _shared(share: Any, paths: AbstractPaths) -> tuple[Any, Any]:
     """Trajectories without a share of them, and the share."""
     if isinstance(share, bool) or not isinstance(share, int | float | np.floating):
         raise TypeError(
             f"`validation` is a share of the trajectories, such as 0.1, or `Trajectories`; got {type(share).__name__}."
         )
-    if not isinstance(paths, Trajectories):
+    if not isinstance(paths, Trajectories | StoredPaths):
         raise TypeError(
             f"`validation={share:g}` is a share of `Trajectories`, and `{type(paths).__name__}` are not a number of "
             "them: give some that are simulated once, `validation=sx.simulate(P + g, x0, ts, key=key)`."
@@ -109,7 +110,7 @@ def _shared(share: Any, paths: AbstractPaths) -> tuple[Trajectories, Trajectorie
     return paths[~held], paths[held]
 
 
-def _check_alike(paths: AbstractPaths, held: Trajectories) -> None:
+def _check_alike(paths: AbstractPaths, held: AbstractPaths) -> None:
     """Raise where the states are not of one kind."""
 
     def kind(paths: AbstractPaths) -> Any:

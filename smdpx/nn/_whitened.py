@@ -29,6 +29,7 @@ from .._types import Args, RealScalarLike, State
 from ..equation._fixed import Fixed
 from ..equation._linear import AbstractLinear, Diagonal
 from ..learning._moments import Moments, Scales, moments
+from ..learning._store import StoredPaths, in_memory
 from ..learning._trajectories import Trajectories
 
 __all__ = ["Whitened"]
@@ -54,7 +55,8 @@ class Whitened(eqx.Module):
 
     Args:
         net: any network called `(t, x, args)` on one state, with scales of its own left at 1: `MLP`, `ResNet`, ...
-        paths: the trajectories to train on, at least 16.
+        paths: the trajectories to train on, at least 16. Of `StoredPaths` as many are read as fit in 256 MB, evenly
+            spread.
         basis: what the moments are taken in: a function from one state to an operator in the basis. Default: component
             by component, with the correlations of up to 64 in one array. `sx.Fourier.like` for periodic fields, mode by
             mode, `lambda x: sx.Fourier.like(x, axes=(0, 1))` with channels.
@@ -81,11 +83,12 @@ class Whitened(eqx.Module):
     def __init__(
         self,
         net: Callable[..., Any],
-        paths: Trajectories,
+        paths: Trajectories | StoredPaths,
         *,
         basis: Callable[[Array], AbstractLinear] = Diagonal.like,
         guard: bool = True,
     ):
+        paths = in_memory(paths)
         if not isinstance(paths, Trajectories):
             raise TypeError(
                 f"`Whitened` takes its scales from `Trajectories`; got {type(paths).__name__}. Simulate some: "
