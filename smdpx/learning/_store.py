@@ -1,7 +1,7 @@
 """Trajectories on the disk, more than memory holds: a lazy view of a store, from which windows are read as drawn.
 
-Which windows an update sees is drawn inside of the compiled loop, by the same lines as for arrays, so a training on a
-store is that on its `load()`, bit for bit. The loop then asks the host for these windows' bytes.
+Which windows an update sees is drawn inside of the compiled loop, by the same lines as for arrays: the same key sees
+the same windows of a store and of its `load()`, bit for bit. The loop then asks the host for these windows' bytes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,8 +44,9 @@ class StoredPaths(AbstractPaths):
     """Trajectories in a store on the disk, as `stored` makes one: they stand where `Trajectories` do.
 
     Slices, masks and arrays of numbers take some of the trajectories and read nothing. `fit` reads each window as it is
-    drawn, and the system's page cache keeps what there is room for; the same key draws the same windows as from
-    `load()`. Times and conditions are kept in memory.
+    drawn, and the system's page cache keeps what there is room for. The same key draws the same windows as from
+    `load()`; the weights then agree to rounding, since a program that asks for its windows is compiled as another.
+    Times and conditions are kept in memory.
 
     Args:
         path: the store's directory.
@@ -149,7 +150,7 @@ class StoredPaths(AbstractPaths):
         fit = len(self) if most is None else max(16, most * len(self) // self._bytes())
         if fit < len(self):
             return self[np.rint(np.linspace(0, len(self) - 1, fit)).astype(int)].load()
-        x = jtu.tree_map(lambda name: self.files.read(name, self.numbers), self.files.states())
+        x = jtu.tree_map(lambda name: _on_device(self.files.read(name, self.numbers)), self.files.states())
         return Trajectories(x, self.ts, self.args, solver=self.files.solver())
 
     def check(self, equation: AbstractDrift | SDE, stages: Sequence[Any]) -> None:
@@ -171,8 +172,7 @@ class StoredPaths(AbstractPaths):
 
     def samples(self) -> tuple[State, Args]:
         """The first states of a few, and the `args` that belong to them."""
-        few = self[:16].load()
-        return few.samples()
+        return self[:16].load().samples()
 
     def steps(self, stride: int) -> tuple[float, float]:
         """The shortest and the longest time between states that are `stride` apart."""
@@ -202,7 +202,7 @@ class _Records(AbstractRecords):
     numbers: Int[Array, " trajectories"]
     files: StoreFiles = eqx.field(static=True)
 
-    def like(self) -> State:
+    def like(self) -> Any:
         """Shapes and types that they would have on the device, (trajectories, times, ...)."""
         columns, count = self.files.columns, self.numbers.shape[0]
         types = {name: dtypes.canonicalize_dtype(columns[name].dtype) for name in columns}
@@ -220,7 +220,12 @@ class _Records(AbstractRecords):
         return tree.unflatten(jax.pure_callback(read, shapes, where, vmap_method="broadcast_all"))
 
 
-def in_memory(paths: Any) -> Any:
+def _on_device(x: np.ndarray) -> Any:
+    """The array as JAX's, on the CPU without a copy; but what it has to narrow, `Trajectories` speaks of."""
+    return jax.device_put(x, may_alias=True) if dtypes.canonicalize_dtype(x.dtype) == x.dtype else x
+
+
+def in_memory(paths: "Trajectories | StoredPaths") -> Trajectories:
     """Trajectories as they are; of a store, as many as a look at the data takes, evenly spread."""
     return paths.load(most=_LOOK) if isinstance(paths, StoredPaths) else paths
 

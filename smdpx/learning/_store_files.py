@@ -13,6 +13,7 @@ mapped into memory, where a window is a copy of its bytes, and the system keeps 
 is compared when the chunk is first touched.
 """
 
+import functools
 import mmap
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -31,6 +32,10 @@ __all__ = ["FORMAT", "Columns", "StoreDamaged", "StoreFiles", "create", "extend"
 
 FORMAT = 1
 _CHECKSUM = 4  # bytes, behind a chunk's numbers
+# Files that are mapped at once, the last used: each takes a descriptor, of which a process often has 1,024.
+_MOST_MAPPED = 400
+# A chunk of zeros is a file as well: what is not there was not written.
+_ZEROS_TOO = {"array.write_empty_chunks": True}
 
 
 class StoreDamaged(ValueError):
@@ -42,6 +47,9 @@ class Columns(NamedTuple):
 
     row: tuple[int, ...]
     dtype: np.dtype
+
+    def __repr__(self) -> str:
+        return f"{self.dtype.name}{list(self.row)}"
 
 
 class StoreFiles(Identified):
@@ -62,7 +70,8 @@ class StoreFiles(Identified):
     """
 
     def __init__(self, path: Path):
-        self.path, self._maps = path, {}
+        self.path, self._compared = path, set()
+        self.rows = functools.lru_cache(_MOST_MAPPED)(self._rows)
         self._group = _opened(path)
         self.attributes = self._group.attrs.asdict()
         self.count, self.chunk = self.attributes["trajectories"], self.attributes["chunk"]
@@ -153,7 +162,7 @@ class StoreFiles(Identified):
     def read(self, name: str, numbers: np.ndarray) -> np.ndarray:
         """The rows of these trajectories."""
         row, dtype = self.columns[name]
-        out = np.empty((len(numbers), *row), dtype)
+        out = _aligned((len(numbers), *row), dtype)
         chunk, inside = np.divmod(numbers, self.chunk)
         edges = [0, *(np.flatnonzero(np.diff(chunk)) + 1), len(numbers)]
         for a, b in zip(edges[:-1], edges[1:], strict=True):
@@ -174,41 +183,36 @@ class StoreFiles(Identified):
         where = np.asarray(where)
         places, span, outs = where.reshape(-1, 2), (size - 1) * stride + 1, []
         chunks, inside = np.divmod(places[:, 0], self.chunk)
+        order = np.argsort(chunks, kind="stable")  # file by file
+        in_order = [each[order].tolist() for each in (chunks, inside, places[:, 1])]
         for name, dtype in zip(self._state_names, types, strict=True):
             out = np.empty((len(places), size, *self.columns[name].row[1:]), dtype)
-            rows = {i: self.rows(name, i) for i in np.unique(chunks).tolist()}
-            triples = zip(chunks.tolist(), inside.tolist(), places[:, 1].tolist(), strict=True)
-            for k, (i, row, start) in enumerate(triples):
-                out[k] = rows[i][row, start : start + span : stride]
+            for k, i, row, start in zip(order.tolist(), *in_order, strict=True):
+                out[k] = self.rows(name, i)[row, start : start + span : stride]
             outs.append(out.reshape(*where.shape[:-1], *out.shape[1:]))
         return outs
 
-    def rows(self, name: str, i: int) -> np.ndarray:
+    def _rows(self, name: str, i: int) -> np.ndarray:
         """Chunk i of an array, mapped into memory; its checksum is compared the first time.
 
         Raises:
             StoreDamaged: a chunk that is missing, cut short or corrupt.
         """
-        found = self._maps.get((name, i))
-        if found is None:
-            found = self._maps[name, i] = self._mapped(name, i)
-        return found
-
-    def _mapped(self, name: str, i: int) -> np.ndarray:
         from google_crc32c import value as crc32c  # zarr's own dependency
 
-        row, dtype = self.columns[name]
         if flaw := self._flaw(name, i):
             raise StoreDamaged(f"{flaw}: chunk {i} of the array {name!r}. {self.mend()}")
         with self.file(name, i).open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        content = np.frombuffer(mapped, np.uint8)
-        if crc32c(content[:-_CHECKSUM]) != int.from_bytes(content[-_CHECKSUM:].tobytes(), "little"):
+            content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        numbers, checksum = content[:-_CHECKSUM], content[-_CHECKSUM:].tobytes()
+        if (name, i) not in self._compared and crc32c(numbers) != int.from_bytes(checksum, "little"):
             raise StoreDamaged(
                 f"{self.file(name, i)} is corrupt: chunk {i} of the array {name!r} has another checksum. Delete this "
                 f"file. {self.mend()}"
             )
-        return content[:-_CHECKSUM].view(dtype).reshape(self.chunk, *row)
+        self._compared.add((name, i))
+        row, dtype = self.columns[name]
+        return numbers.view(dtype).reshape(self.chunk, *row)
 
     def mend(self) -> str:
         """What to write where something is missing."""
@@ -216,6 +220,14 @@ class StoreFiles(Identified):
             "The same `sx.stored(...)` that made the store makes what is missing, bit for bit; "
             f"`sx.StoredPaths({str(self.path)!r}, partial=True)` opens what is whole."
         )
+
+
+def _aligned(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """An array that JAX can take as its own on the CPU, without a copy: it begins at a multiple of 64 bytes."""
+    size = prod(shape) * dtype.itemsize
+    memory = np.empty(size + 63, np.uint8)
+    first = -memory.ctypes.data % 64
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 # Writing
@@ -230,8 +242,9 @@ def create(path: Path, attributes: dict[str, Any], rows: dict[str, np.ndarray], 
     count = -(-attributes["trajectories"] // attributes["chunk"]) * attributes["chunk"]
     for name, array in rows.items():
         _array(group, name, (count, *array.shape[1:]), array.shape, array.dtype)
-    for name, array in shared.items():
-        _array(group, name, array.shape, tuple(max(1, n) for n in array.shape), array.dtype)[...] = array
+    with zarr.config.set(_ZEROS_TOO):
+        for name, array in shared.items():
+            _array(group, name, array.shape, tuple(max(1, n) for n in array.shape), array.dtype)[...] = array
     aside.replace(path)
 
 
@@ -245,8 +258,6 @@ def _array(group: Any, name: str, shape: Sequence[int], chunks: Sequence[int], d
         serializer=codecs.BytesCodec(endian="little") if dtype.itemsize > 1 else codecs.BytesCodec(endian=None),
         compressors=codecs.Crc32cCodec(),
         fill_value=0,
-        # A chunk of zeros is a file as well: what is not there was not written.
-        config={"write_empty_chunks": True},
     )
 
 
@@ -262,9 +273,11 @@ def extend(path: Path, count: int) -> None:
 
 def write(path: Path, i: int, rows: dict[str, np.ndarray]) -> None:
     """Write chunk i of each array."""
-    group = _zarr().open_group(path, mode="r+")
-    for name, array in rows.items():
-        group[name][i * len(array) : (i + 1) * len(array)] = array
+    zarr = _zarr()
+    group = zarr.open_group(path, mode="r+", zarr_format=3)
+    with zarr.config.set(_ZEROS_TOO):
+        for name, array in rows.items():
+            group[name][i * len(array) : (i + 1) * len(array)] = array
 
 
 def leftovers(path: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""What a trajectory store holds, as JSON and named arrays: trees of states and conditions, and the recipe they come from.
+"""What a trajectory store holds, as JSON and named arrays: trees of states and conditions, and their recipe.
 
 A tree is written down with its arrays' names in the arrays' places:
 
@@ -57,13 +57,14 @@ class Chunk:
         if type(tree) in (list, tuple):
             return {type(tree).__name__: [self._encoded(x, f"{name}/{i}", arrays) for i, x in enumerate(tree)]}
         if type(tree) is dict and all(isinstance(key, str) for key in tree):
-            return {"dict": {k: self._encoded(x, f"{name}/{quote(k, safe='')}", arrays) for k, x in tree.items()}}
+            named = {key: (f"{name}/{quote(key, safe='')}", x) for key, x in tree.items()}
+            return {"dict": {key: self._encoded(x, inner, arrays) for key, (inner, x) in named.items()}}
         if isinstance(tree, jax.Array | np.ndarray | np.generic) and np.dtype(tree.dtype).kind in "biufc":
             arrays[name] = np.asarray(tree)
             return {"array": name}
         raise TypeError(
-            f"`{name}` of the trajectories holds {type(tree).__name__}, which a store cannot write down: give arrays of "
-            "numbers, Python numbers, strings, and dictionaries (with strings as keys), lists and tuples of these."
+            f"`{name}` of the trajectories holds {type(tree).__name__}, which a store cannot write down: give arrays "
+            "of numbers, Python numbers, strings, and dictionaries (with strings as keys), lists and tuples of these."
         )
 
 

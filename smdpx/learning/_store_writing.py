@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import jax.random as jr
-import jax.tree_util as jtu
 import numpy as np
 
 from .._types import Key
 from ..solving import _validate as validate
 from ._progress import showing
 from ._store import StoredPaths
-from ._store_files import FORMAT, StoreFiles, create, extend, leftovers, write
+from ._store_files import FORMAT, Columns, StoreFiles, create, extend, leftovers, write
 from ._store_layout import Chunk, Recipe, versions
 from ._trajectories import Trajectories
 
@@ -117,9 +116,7 @@ def _lacks(path: Path, count: int) -> bool:
     return files.count < count or bool(files.missing(count))
 
 
-def _complete(
-    path: Path, recipe: Recipe, generate: Callable[..., Any], count: int, key: Key, chunk: int
-) -> None:
+def _complete(path: Path, recipe: Recipe, generate: Callable[..., Any], count: int, key: Key, chunk: int) -> None:
     """Make the chunks that are missing, in their order."""
     files = StoreFiles(path) if path.exists() else None
     if files is not None and files.count < count:
@@ -127,10 +124,10 @@ def _complete(
         files = StoreFiles(path)
     total = -(-count // chunk)
     missing = list(range(total)) if files is None else files.missing(count)
-    with showing(total * chunk, "store", "trajectories") as show:
+    with showing(count, "store", "trajectories") as show:
         show.begin((total - len(missing)) * chunk, state=f"making {path}")
-        for done, i in enumerate(missing):
-            made = _made(generate, key, i, chunk, total - len(missing) + done, total)
+        for done, i in enumerate(missing, start=total - len(missing)):
+            made = _made(generate, key, i, chunk, done, total)
             try:
                 if files is None:
                     create(path, _attributes(recipe, made, count, chunk), made.rows, made.shared)
@@ -138,8 +135,8 @@ def _complete(
                 _check_alike(files, made, i)
                 write(path, i, made.rows)
             except OSError as error:
-                raise _explained(error, path, total - len(missing) + done, total) from error
-            show.move((total - len(missing) + done + 1) * chunk)
+                raise _explained(error, path, done, total) from error
+            show.move(min((done + 1) * chunk, count))
 
 
 def _made(generate: Callable[..., Any], key: Key, i: int, chunk: int, done: int, total: int) -> Chunk:
@@ -149,8 +146,8 @@ def _made(generate: Callable[..., Any], key: Key, i: int, chunk: int, done: int,
     kept = f" The {done} of {total} chunks that were made are kept." if done else ""
     if not isinstance(paths, Trajectories):
         raise TypeError(
-            f"{where} must return `Trajectories`; got {type(paths).__name__}. Write `return sx.Trajectories(x, ts)`, or "
-            "return what `sx.simulate` gives."
+            f"{where} must return `Trajectories`; got {type(paths).__name__}. Write `return sx.Trajectories(x, ts)`, "
+            "or return what `sx.simulate` gives."
         )
     if len(paths) != chunk:
         raise ValueError(f"{where} returned {len(paths)} trajectories: return as many as it is asked for.{kept}")
@@ -168,29 +165,32 @@ def _made(generate: Callable[..., Any], key: Key, i: int, chunk: int, done: int,
 
 def _check_alike(files: StoreFiles, made: Chunk, i: int) -> None:
     """Raise where a chunk has other arrays than the store."""
-
-    def differ(what: str, has: Any, got: Any) -> None:
-        if has != got:
-            raise ValueError(
-                f"`generate` of chunk {i} returned {what} {got}, and the chunks in {files.path} have {has}: it must "
-                "return the same for every key. What differs from sample to sample is a `PerSample` in `args`. The "
-                "chunks before are kept; mend the generator, and make the store anew."
-            )
-
-    for part in made.header:
-        differ({"x": "states", "args": "`args`", "ts": "times"}.get(part, part), files.attributes[part], made.header[part])
+    for part, got in made.header.items():
+        if got != (has := files.attributes[part]):
+            raise _unlike(files, i, _WORDS[part], has, got)
     for name, array in made.rows.items():
-        row, dtype = files.columns[name]
-        differ(f"the array {name!r} with rows of", f"{dtype.name}{list(row)}", f"{array.dtype.name}{list(array.shape[1:])}")
+        has, got = files.columns[name], Columns(array.shape[1:], array.dtype)
+        if got != has:
+            raise _unlike(files, i, f"in {name!r}", has, got)
     for name, array in made.shared.items():
         has = files.shared(name)
         if has.shape != array.shape or not np.array_equal(has, array, equal_nan=array.dtype.kind in "fc"):
-            what = "times" if name == "ts" else f"a shared {name!r}"
-            differ(what, _short(has), _short(array) + " (another)")
+            raise _unlike(files, i, "the times" if name == "ts" else f"{name!r}", _short(has), _short(array))
+
+
+_WORDS = {"x": "states", "args": "`args`", "ts": "times", "solver": "the solver"}
+
+
+def _unlike(files: StoreFiles, i: int, what: str, has: Any, got: Any) -> ValueError:
+    return ValueError(
+        f"`generate` of chunk {i} returned {what} {got}, and the chunks in {files.path} have {has}: it must return the "
+        "same for every key. What differs from sample to sample is a `PerSample` in `args`, or a row of times for each "
+        "sample. The chunks before are kept; another generator makes another store."
+    )
 
 
 def _short(array: np.ndarray) -> str:
-    return f"{array.dtype.name}{list(array.shape)} = " + np.array2string(array, threshold=4, edgeitems=2, precision=4)
+    return f"{array.dtype.name}{list(array.shape)} {np.array2string(array, threshold=4, edgeitems=2, precision=4)}"
 
 
 def _attributes(recipe: Recipe, made: Chunk, count: int, chunk: int) -> dict[str, Any]:
@@ -231,8 +231,8 @@ def _writing(path: Path) -> Iterator[None]:
                 file.seek(0)
                 raise BlockingIOError(
                     errno.EWOULDBLOCK,
-                    f"{path} is being written by {_writer(file.read())}. Wait until it is done: the same call then reads "
-                    "the store",
+                    f"{path} is being written by {_writer(file.read())}. Wait until it is done: the same call then "
+                    "reads the store",
                 ) from error
             if not lock.exists() or lock.stat().st_ino != os.fstat(file.fileno()).st_ino:
                 continue  # whoever held it has just removed it

@@ -60,7 +60,7 @@ class AbstractRecords(eqx.Module):
     """States that lie elsewhere than on the device, and are fetched window by window."""
 
     @abc.abstractmethod
-    def like(self) -> State:
+    def like(self) -> Any:
         """Shapes and types that they would have on the device, (trajectories, times, ...)."""
 
     @abc.abstractmethod
@@ -122,7 +122,7 @@ class Source(eqx.Module):
         """How many numbers a state has."""
         return sum(math.prod(leaf.shape[2:]) for leaf in jtu.tree_leaves(self._like()))
 
-    def _like(self) -> State:
+    def _like(self) -> Any:
         return self.x.like() if isinstance(self.x, AbstractRecords) else self.x
 
     def _places(self, span: int, batch: int, key: Key) -> tuple[Int[Array, "batch 1"], Int[Array, "batch 1"]]:

@@ -88,16 +88,16 @@ class Whitened(eqx.Module):
         basis: Callable[[Array], AbstractLinear] = Diagonal.like,
         guard: bool = True,
     ):
-        paths = in_memory(paths)
-        if not isinstance(paths, Trajectories):
+        if not isinstance(paths, Trajectories | StoredPaths):
             raise TypeError(
                 f"`Whitened` takes its scales from `Trajectories`; got {type(paths).__name__}. Simulate some: "
                 "`sx.simulate(P + g, x0, ts, key=key)`."
             )
-        one = jtu.tree_map(lambda leaf: jnp.asarray(leaf[0, 0]), paths.x)
+        known = in_memory(paths)
+        one = jtu.tree_map(lambda leaf: jnp.asarray(leaf[0, 0]), known.x)
         bases = jtu.tree_map(basis, one)
         self.net = net
-        self.scales = Fixed(jtu.tree_map(lambda x, L: moments(paths, jnp.asarray(x), L), paths.x, bases))
+        self.scales = Fixed(jtu.tree_map(lambda x, L: moments(known, jnp.asarray(x), L), known.x, bases))
         self.bases = Fixed(bases)
         self.gain = jnp.zeros((), jnp.result_type(*jtu.tree_leaves(one)))
         self.guard = guard
