@@ -128,7 +128,8 @@ class StoredPaths(AbstractPaths):
         like, tree = jtu.tree_flatten(self._records().like())
         where = np.stack([self.numbers, np.full_like(self.numbers, m)], axis=-1)
         found = self.files.windows(1, 1, tuple(leaf.dtype for leaf in like), where)
-        return tree.unflatten([jnp.asarray(leaf[:, 0]) for leaf in found])
+        with jax.ensure_compile_time_eval():  # under the user's jit too, they are known
+            return tree.unflatten([jnp.asarray(leaf[:, 0]) for leaf in found])
 
     def load(self, most: int | None = None) -> Trajectories:
         """The trajectories in memory.
@@ -150,8 +151,9 @@ class StoredPaths(AbstractPaths):
         fit = len(self) if most is None else max(16, most * len(self) // self._bytes())
         if fit < len(self):
             return self[np.rint(np.linspace(0, len(self) - 1, fit)).astype(int)].load()
-        x = jtu.tree_map(lambda name: _on_device(self.files.read(name, self.numbers)), self.files.states())
-        return Trajectories(x, self.ts, self.args, solver=self.files.solver())
+        with jax.ensure_compile_time_eval():  # under the user's jit too, they are known
+            x = jtu.tree_map(lambda name: _on_device(self.files.read(name, self.numbers)), self.files.states())
+            return Trajectories(x, self.ts, self.args, solver=self.files.solver())
 
     def check(self, equation: AbstractDrift | SDE, stages: Sequence[Any]) -> None:
         """Raise where windows do not fit, or a step has another length than a drift accepts; states are finite."""

@@ -7,6 +7,7 @@ A tree is written down with its arrays' names in the arrays' places:
 """
 
 import dataclasses
+import functools
 import platform
 import re
 from collections.abc import Callable
@@ -137,8 +138,8 @@ class Recipe:
     def of(cls, generate: Callable[..., Any], key: Key, chunk: int) -> "Recipe":
         """The recipe of chunks that `generate(fold_in(key, i), chunk)` makes."""
         inner = generate
-        while (wrapped := getattr(inner, "__wrapped__", getattr(inner, "func", None))) is not None:
-            inner = wrapped  # of `jax.jit`, `functools.partial`
+        while hasattr(inner, "__wrapped__") or isinstance(inner, functools.partial):
+            inner = inner.func if isinstance(inner, functools.partial) else inner.__wrapped__  # of `jax.jit`
         what = inner if hasattr(inner, "__qualname__") else type(inner)
         fields = dataclasses.fields(inner) if dataclasses.is_dataclass(inner) else ()
         written = {

@@ -49,8 +49,9 @@ def stored(
 
     Args:
         generate: `generate(key, n)` makes `Trajectories`, n of them, of the same times and shapes for every key: a
-            function, or best an `eqx.Module` or a frozen dataclass with the recipe as its fields, which is then written
-            down too. A digest sees what a function's own code and closure hold, but not what it calls by a global name.
+            function, or best an `eqx.Module` or a frozen dataclass with the recipe as its fields, which are written down
+            too. Of these only the fields count: when the code changes, let one of them say so. Of a function the
+            digest sees its own code and what it closes over, but not what it calls by a global name.
         count: how many trajectories.
         key: a JAX key; chunk i is made with `fold_in(key, i)`.
         at: the directory that stores lie in.
@@ -71,11 +72,11 @@ def stored(
         ImportError: zarr is not installed.
 
     >>> import tempfile, equinox as eqx, jax, jax.numpy as jnp, smdpx as sx
+    >>> P, g = sx.Drift(lambda t, x, rate: -rate * x), sx.Diffusion(0.1)
     >>> class Decay(eqx.Module):
     ...     rate: float = 1.0
     ...     def __call__(self, key, count):
-    ...         P = sx.Drift(lambda t, x, args: -self.rate * x)
-    ...         return sx.simulate(P + sx.Diffusion(0.1), jnp.ones(count), jnp.linspace(0.0, 1.0, 11), key=key)
+    ...         return sx.simulate(P + g, jnp.ones(count), jnp.linspace(0.0, 1.0, 11), key=key, args=self.rate)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     paths = sx.stored(Decay(), 100, key=jax.random.key(0), at=folder)
     ...     longer = sx.stored(Decay(), 200, key=jax.random.key(0), at=folder)  # makes 100 more

@@ -121,7 +121,9 @@ def test_a_second_training_compiles_nothing(tmp_path, store):
     assert programs._cached._cache_size() == before
 
 
-def test_seeds_train_side_by_side(store):
+@pytest.mark.parametrize("memory", [0, 2**30], ids=["read", "loaded"])
+def test_seeds_train_side_by_side(store, memory):
+    store = sx.StoredPaths(store.path, memory=memory)
     keys, stages = jax.random.split(KEY, 3), [sx.Stage(updates=5, batch=8)]
     train = lambda paths: jax.jit(jax.vmap(lambda key: weights_of(fit(paths, key=key, curriculum=stages))))(keys)  # noqa: E731
     weights_of = lambda s: [leaf for leaf in jax.tree.leaves(s) if isinstance(leaf, jax.Array)]  # noqa: E731
