@@ -18,7 +18,6 @@ import time
 from contextlib import contextmanager
 
 import jax
-import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from _measure import record

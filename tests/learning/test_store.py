@@ -4,6 +4,9 @@ import functools
 import json
 import logging
 import os
+import pathlib
+import subprocess
+import sys
 from typing import Any
 
 import equinox as eqx
@@ -17,6 +20,8 @@ import smdpx as sx
 from smdpx.learning._progress import logger
 from smdpx.learning._store_writing import _writing
 from tests.learning._stores import KEY, TS, Interrupted, Waves, contents, from_chunk as from_chunk, make, states, stop
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -54,6 +59,31 @@ def test_a_run_that_was_stopped_ends_with_the_bytes_of_one_that_was_not(tmp_path
     resumed, whole = make(tmp_path / "a"), make(tmp_path / "b")
     assert contents(resumed.path) == contents(whole.path)
     assert len(resumed) == 20
+
+
+KILLED = """
+import os, sys
+from tests.learning._stores import Waves, make
+
+calls, made = [], Waves.__call__
+
+def killed_at_the_third(self, key, count):
+    calls.append(key)
+    if len(calls) == 3:
+        os.kill(os.getpid(), 9)
+    return made(self, key, count)
+
+Waves.__call__ = killed_at_the_third
+make(sys.argv[1])
+"""
+
+
+def test_so_does_one_that_was_killed(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a")], capture_output=True, cwd=ROOT)
+    assert done.returncode == -9
+    assert list((tmp_path / "a").glob("*.lock"))
+    assert contents(make(tmp_path / "a").path) == contents(make(tmp_path / "b").path)
+    assert not list((tmp_path / "a").glob("*.lock"))
 
 
 def test_more_are_added_to_those_that_are_there(tmp_path, from_chunk):
