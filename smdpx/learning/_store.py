@@ -50,6 +50,7 @@ class StoredPaths(AbstractPaths):
 
     Args:
         path: the store's directory.
+        count: the first so many trajectories. Default: all that the store was asked for.
         partial: of a store that is cut short or damaged, take the trajectories whose chunks are whole; all checksums
             are compared first. Default: such a store is an error that says what is missing.
         memory: `fit` loads states of up to this many bytes before it begins, and reads windows of more; 0 always reads
@@ -83,12 +84,12 @@ class StoredPaths(AbstractPaths):
     files: StoreFiles = eqx.field(static=True)
     memory: int = eqx.field(static=True)
 
-    def __init__(self, path: Any, *, partial: bool = False, memory: int = 2**30):
+    def __init__(self, path: Any, count: int | None = None, *, partial: bool = False, memory: int = 2**30):
         self.files, self.memory = StoreFiles(Path(path)), memory
-        count, chunk = self.files.count, self.files.chunk
+        count, chunk = self.files.count if count is None else min(count, self.files.count), self.files.chunk
         missing = set(self.files.missing(count))
         if missing and not partial:
-            raise ValueError(_says_what_is_missing(self.files, sorted(missing)))
+            raise ValueError(_says_what_is_missing(self.files, count, sorted(missing)))
         chunks = range(self.files.chunks(count))
         whole = [i for i in chunks if i not in missing and not (partial and not self.files.whole(i))]
         if not whole:
@@ -244,8 +245,8 @@ def naming_damage() -> Iterator[None]:
         raise StoreDamaged(message.splitlines()[0]) from None
 
 
-def _says_what_is_missing(files: StoreFiles, missing: list[int]) -> str:
-    total = files.chunks(files.count)
+def _says_what_is_missing(files: StoreFiles, count: int, missing: list[int]) -> str:
+    total = files.chunks(count)
     return (
         f"{files.path} has {total - len(missing)} of {total} chunks of {files.chunk} trajectories; chunk {missing[0]} "
         f"is the first that is missing: {files.flaw(missing[0])}. {files.mend()}"

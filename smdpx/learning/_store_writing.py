@@ -93,8 +93,7 @@ def stored(
             for leftover in leftovers(path) if path.exists() else ():
                 leftover.unlink()
             _complete(path, recipe, generate, count, key, chunk)
-    whole = StoredPaths(path, partial=False, memory=memory)
-    return whole[:count] if count < len(whole) else whole
+    return StoredPaths(path, count, memory=memory)
 
 
 def _check(generate: Any, count: Any, key: Any, chunk: Any) -> None:

@@ -100,6 +100,13 @@ def test_fewer_are_the_first_of_them(tmp_path, paths, from_chunk):
     np.testing.assert_array_equal(make(tmp_path, 10).load().x, paths.load().x[:10])
 
 
+def test_what_was_there_can_be_read_when_adding_more_was_stopped(tmp_path, paths, from_chunk):
+    from_chunk(1, stop)
+    with pytest.raises(Interrupted):
+        make(tmp_path, 40)
+    np.testing.assert_array_equal(make(tmp_path).load().x, paths.load().x)
+
+
 def test_what_was_written_by_halves_is_removed(tmp_path, monkeypatch, from_chunk):
     from_chunk(1, stop)
     with pytest.raises(Interrupted):
