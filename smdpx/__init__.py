@@ -40,6 +40,8 @@ from .learning._progress import Progress as Progress
 from .learning._references import ReferenceReport as ReferenceReport, check_references as check_references
 from .learning._runner import FitDiverged as FitDiverged
 from .learning._simulate import simulate as simulate
+from .learning._store import StoredPaths as StoredPaths
+from .learning._store_writing import stored as stored
 from .learning._training import Stage as Stage
 from .learning._trajectories import AbstractPaths as AbstractPaths, Trajectories as Trajectories
 from .learning._windows import Windows as Windows

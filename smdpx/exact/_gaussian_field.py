@@ -44,7 +44,7 @@ def power_law_field(n: int, power: RealScalarLike = 4, corner: RealScalarLike = 
     """
     if n < 2:
         raise ValueError(f"`n` should be at least 2, since mode 0 is empty; got {n}.")
-    if is_concrete(corner) and not corner >= 0:
+    if is_concrete(corner) and not float(corner) >= 0:
         raise ValueError(f"`corner` is a wavenumber, ≥ 0; got {corner}.")
     squares = squared_wavenumbers(n)
     filled = jnp.asarray(np.where(squares == 0, 1, squares), float) + jnp.asarray(corner, float) ** 2

@@ -23,15 +23,16 @@ from ..equation._trained import Trained
 from ..solving import _validate as validate
 from ..solving._solvers import is_eulers
 from ._checkpoint import Checkpoint
+from ._counted import Counted
 from ._fingerprint import fingerprint_of
 from ._fresh_paths import FreshPaths
 from ._parts import parts_of
-from ._perturbed import Perturbed
 from ._progress import Progress
 from ._references import warn_of_growth
 from ._runner import Job, run_on_host, run_traced
 from ._sharding import check_sharding
 from ._starts import warn_of_a_narrow_start
+from ._store import StoredPaths, naming_damage
 from ._training import Stage, Training
 from ._trajectories import AbstractPaths, Trajectories
 from ._validation import hold_out
@@ -51,7 +52,7 @@ def fit(
     curriculum: Sequence[Stage] = (Stage(),),
     optimizer: Callable[..., optax.GradientTransformation] = optax.adam,
     average: float = 0.999,
-    validation: float | Trajectories | Perturbed | None = None,
+    validation: float | Counted | None = None,
     callback: Callable[[Progress], dict[str, float] | None] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
@@ -65,8 +66,9 @@ def fit(
 
     Args:
         equation: a reverse equation, `-P + 2*s`; with noise, `-P + 2*s + g`, the unroll is noisy.
-        paths: `Trajectories`, as from `simulate` or from data of your own, `sx.Trajectories(x, ts)`; or `FreshPaths`,
-            which simulates new ones for every update. Each window takes its own steps, and its trajectory's `args`.
+        paths: `Trajectories`, as from `simulate` or from data of your own, `sx.Trajectories(x, ts)`; `StoredPaths` from
+            a disk; or `FreshPaths`, which simulates new ones for every update. Each window takes its own steps, and its
+            trajectory's `args`.
         train: the drifts of the equation that are trained, one or several: the objects that it was made of. Default:
             its score, or without one its `ReverseDrift`.
         key: a JAX key. The same key gives the same weights, bit for bit, on the same machine.
@@ -76,10 +78,10 @@ def fit(
         optimizer: a function from a learning-rate schedule to an optax optimiser: `optax.adam`.
         average: decay a of the exponential moving average of the weights that is returned, over
             the weights whose loss was seen to be finite; 0 for the last of these.
-        validation: trajectories that are not learned from: `Trajectories`, or a share of `paths` in (0, 1), such as
-            0.1, drawn from them by a fixed seed. At each report the averaged weights are tried on windows of these, the
-            same ones each time, and of each stage the best are kept: the next stage goes on from them, and those of the
-            last are returned. Default: none, and the last averaged weights are returned.
+        validation: trajectories that are not learned from: `Trajectories`, `StoredPaths`, or a share of `paths` in
+            (0, 1), such as 0.1, drawn from them by a fixed seed. At each report the averaged weights are tried on
+            windows of these, the same ones each time, and of each stage the best are kept: the next stage goes on from
+            them, and those of the last are returned. Default: none, and the last averaged weights are returned.
         callback: called with a `Progress` at each report (some fifty in all); what it returns is shown.
         checkpoint: a file to write the training's state to at each report, and to resume from. It holds a fingerprint
             of all that decides the training's future but the code of functions that are called by a global name, and
@@ -131,7 +133,8 @@ def fit(
             raise ValueError("Under a JAX transformation `fit` is one program: no `callback`, no `checkpoint`.")
         return run_traced(job)
     files = Checkpoint(checkpoint, fingerprint_of(job, paths, validation) if checkpoint is not None else {})
-    return run_on_host(job, callback, files)
+    with naming_damage():
+        return run_on_host(job, callback, files)
 
 
 def _check_kinds(equation: Any, paths: Any) -> None:
@@ -160,8 +163,9 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
         if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
         _warn_of_another_reference(equation, score)
-        if isinstance(paths, Trajectories) and validate.is_concrete(paths, score.g):
-            warn_of_a_narrow_start(paths, score.g)
+        if isinstance(paths, Trajectories | StoredPaths) and validate.is_concrete(paths, score.g):
+            # Of a store the starts of its first files: more would be a look at every file.
+            warn_of_a_narrow_start(paths[:1024] if isinstance(paths, StoredPaths) else paths, score.g)
         if validate.is_concrete(paths.ts):
             ts = np.asarray(paths.ts)  # NumPy's least number of a JAX array is JAX's, which compiles
             times = float(ts.min()), float(ts.max())

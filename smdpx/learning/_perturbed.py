@@ -18,10 +18,11 @@ from ..equation._algebra import SDE, AbstractDrift
 from ..equation._diffusion import Diffusion
 from ..solving import _validate as validate
 from ..solving._terms import over_samples
+from ._store import StoredPaths
 from ._trajectories import AbstractPaths, Trajectories
 from ._windows import Windows
 
-__all__ = ["Perturbed"]
+__all__ = ["Perturbed", "blurred"]
 
 
 class Perturbed(AbstractPaths):
@@ -64,11 +65,11 @@ class Perturbed(AbstractPaths):
         self.paths, self.g = paths, g
 
     def __len__(self) -> int:
-        return len(self._counted())
+        return len(self.counted())
 
     def __getitem__(self, index: Any) -> "Perturbed":
         """Some of the trajectories, by a slice, a mask, or an array of numbers."""
-        return Perturbed(self._counted()[index], self.g)
+        return Perturbed(self.counted()[index], self.g)
 
     @property
     def ts(self) -> Any:
@@ -95,16 +96,9 @@ class Perturbed(AbstractPaths):
         """The trajectories' with the noise."""
         return PerturbedSource(self.paths.source(strides), self.g)
 
-    def once(self, key: Key) -> Trajectories:
-        """Trajectories with one draw of the noise, to take moments of."""
-        paths = self._counted()
-        x, ts = paths.x, jnp.asarray(paths.ts, validate.widest(paths.x))
-        t = jnp.broadcast_to(ts, jtu.tree_leaves(x)[0].shape[:2])
-        noisy = _blurred(self.g, x, t, jnp.diff(t, axis=1), paths.args, key)
-        return eqx.tree_at(lambda paths: paths.x, paths, noisy)
-
-    def _counted(self) -> Trajectories:
-        if not isinstance(self.paths, Trajectories):
+    def counted(self) -> Trajectories | StoredPaths:
+        """The trajectories, where they are a number of them."""
+        if not isinstance(self.paths, Trajectories | StoredPaths):
             raise TypeError(
                 f"These are `{type(self.paths).__name__}`, which are not a number of trajectories: simulate some, "
                 "`sx.Perturbed(sx.simulate(P, x0, ts), g)`."
@@ -136,6 +130,13 @@ class PerturbedSource(eqx.Module):
         windows, args = self.source.draw(size=size, stride=stride, batch=batch, key=key_window, sharding=sharding)
         steps = jnp.broadcast_to(jnp.asarray(windows.durations(), windows.t.dtype), windows.t[:, 1:].shape)
         return eqx.tree_at(lambda w: w.x, windows, _blurred(self.g, windows.x, windows.t, steps, args, key_noise)), args
+
+
+def blurred(paths: Trajectories, g: Diffusion, key: Key) -> Trajectories:
+    """Trajectories with one draw of the noise."""
+    t = jnp.broadcast_to(jnp.asarray(paths.ts, validate.widest(paths.x)), jtu.tree_leaves(paths.x)[0].shape[:2])
+    noisy = _blurred(g, paths.x, t, jnp.diff(t, axis=1), paths.args, key)
+    return eqx.tree_at(lambda paths: paths.x, paths, noisy)
 
 
 def _blurred(g: Diffusion, x: State, t: Array, steps: Array, args: Args, key: Key) -> State:

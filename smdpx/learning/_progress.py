@@ -58,19 +58,24 @@ logger.propagate = False
 
 
 class _Display:
-    """What is known of a training, and when something was last shown; a thread shows it again while nothing comes."""
+    """What is known of a training, and when something was last shown; a thread shows it again while nothing comes.
+
+    Also of a store that is being written, which has trajectories in place of updates, and no windows.
+    """
 
     def __init__(self, total: int, write: Callable[[str, int], None], tracing: "_Tracing | None" = None):
         self.total, self._write, self._tracing = total, write, tracing
         self.update, self.window, self.state = 0, 0, "compiling"
+        self.first: int | None = None  # where it began: what was there before says nothing of the time
         self.validation: float | None = None
         self.started = self.shown = time.monotonic()
         self._over = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def begin(self, update: int, window: int) -> None:
+    def begin(self, update: int, window: int = 0, state: str = "compiling") -> None:
         """A stage begins: its first updates wait for the compiler."""
-        self.update, self.window, self.state, self.validation = update, window, "compiling", None
+        self.update, self.window, self.state, self.validation = update, window, state, None
+        self.first = update if self.first is None else self.first
 
     def move(self, update: int, loss: float | None = None, rate: float | None = None) -> None:
         """The training got further."""
@@ -113,13 +118,14 @@ class _Display:
     def _show(self) -> None:
         self.shown = time.monotonic()
         seconds = self.shown - self.started
-        text = f"window {self.window}, {self.state}" if self.state else f"window {self.window}"
-        left = f", {seconds * (self.total / self.update - 1):.0f} s left" if self.update else ""
-        self._write(f"{text}, {seconds:.0f} s{left}", self.update)
+        done = self.update - (self.first or 0)
+        parts = [f"window {self.window}" if self.window else "", self.state, f"{seconds:.0f} s"]
+        parts += [f"{seconds * (self.total - self.update) / done:.0f} s left"] if done else []
+        self._write(", ".join(filter(None, parts)), self.update)
 
 
-def _lines(total: int) -> Callable[[str, int], None]:
-    return lambda text, update: logger.info("fit: %s of %s updates, %s", f"{update:,}", f"{total:,}", text)
+def _lines(total: int, name: str = "fit", unit: str = "updates") -> Callable[[str, int], None]:
+    return lambda text, update: logger.info("%s: %s of %s %s, %s", name, f"{update:,}", f"{total:,}", unit, text)
 
 
 def _bar(total: int) -> tuple[Callable[[str, int], None], Callable[[], None]] | None:
@@ -141,10 +147,10 @@ def _bar(total: int) -> tuple[Callable[[str, int], None], Callable[[], None]] | 
 
 
 @contextlib.contextmanager
-def showing(total: int) -> Iterator[_Display]:
-    """A display of a training on the host: tqdm's bar where there is a terminal, else lines."""
+def showing(total: int, name: str = "fit", unit: str = "updates") -> Iterator[_Display]:
+    """A display of a training, or of a store that is written: tqdm's bar where there is a terminal, else lines."""
     bar = _bar(total)
-    write, close = bar or (_lines(total), lambda: None)
+    write, close = bar or (_lines(total, name, unit), lambda: None)
     display = _Display(total, write)
     try:
         yield display

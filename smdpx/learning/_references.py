@@ -27,8 +27,8 @@ from ..equation._diffusion import Diffusion
 from ..equation._linear import AbstractLinear, Diagonal, is_part
 from ..solving import _validate as validate
 from ..solving._terms import over_samples
+from ._counted import Counted, in_memory
 from ._moments import at_nodes, moments
-from ._trajectories import Trajectories
 
 __all__ = ["ReferenceReport", "check_references", "warn_of_growth"]
 
@@ -69,7 +69,7 @@ def _worst(growth: np.ndarray) -> str:
 
 def check_references(
     process: SDE[Forward],
-    paths: Trajectories,
+    paths: Counted,
     *,
     basis: Callable[[Array], AbstractLinear] = Diagonal.like,
 ) -> ReferenceReport:
@@ -81,7 +81,8 @@ def check_references(
 
     Args:
         process: the forward process, `P + g`, its states one array.
-        paths: trajectories of it, at least 16; each may have times and conditions of its own.
+        paths: trajectories of it, at least 16; each may have times and conditions of its own. Of a store, as
+            `nn.Whitened` takes them.
         basis: what is counted: a function from one state to an operator in the basis, as `nn.Whitened` takes it.
 
     Returns:
@@ -101,18 +102,19 @@ def check_references(
     """
     if not isinstance(process, SDE) or process.direction is not Forward:
         raise TypeError(f"`check_references` needs the forward process, `P + g`; got `{process}`.")
-    if not isinstance(paths.x, jax.Array | np.ndarray):
+    data = in_memory(paths)
+    if not isinstance(data.x, jax.Array | np.ndarray):
         raise TypeError("`check_references` takes states that are one array; check the arrays of a tree by themselves.")
-    x = jnp.asarray(paths.x)
+    x = jnp.asarray(data.x)
     L = basis(x[0, 0])
-    table = moments(paths, x, L)
-    states, _, ts, steps = at_nodes(paths, x)
+    table = moments(data, x, L)
+    states, _, ts, steps = at_nodes(data, x)
     few = max(1, min(len(x), _MOST_STATES, _PRODUCTS // L.rates.size))
     rates = []
     for now, of_all, step in zip(jnp.asarray(ts, x.dtype), states, jnp.asarray(steps, x.dtype), strict=True):
         known = np.flatnonzero(np.isfinite(np.asarray(of_all)).reshape(len(x), -1).all(axis=1))
         some = known[np.rint(np.linspace(0, len(known) - 1, few)).astype(int)]
-        args = map_rows(lambda leaf: leaf[some], paths.args)  # noqa: B023
+        args = map_rows(lambda leaf: leaf[some], data.args)  # noqa: B023
         own = np.asarray(_own_rate(process.drift, L, now, of_all[some], step, args))
         g2 = np.asarray(_mean_square(process.diffusion, now, of_all[some], args))
         g2 = np.mean(g2) if L.alike else g2  # a basis of waves mixes what is alike

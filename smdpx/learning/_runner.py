@@ -1,7 +1,6 @@
 """How a training is run: on the host, which reports, calls back and writes checkpoints, or as one traced program."""
 
 import dataclasses
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import jax.tree_util as jtu
 import numpy as np
 
 from .._types import Key
@@ -91,8 +89,7 @@ class Job(eqx.Module):
         """The best weights after a report, and the validation loss of the averaged ones; None without validation."""
         if best is None:
             return None, None
-        size = sum(math.prod(leaf.shape[2:]) for leaf in jtu.tree_leaves(self.validation.x))
-        count = np.int32(chunks(stage, self.total, size))
+        count = np.int32(chunks(stage, self.total, self.validation.numbers()))
         return how(self.training, stage, state, self.validation, count, best)
 
 

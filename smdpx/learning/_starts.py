@@ -17,6 +17,7 @@ from .._types import Args, State
 from ..equation._conditions import first_row
 from ..equation._diffusion import Diffusion
 from ..solving._validate import is_concrete, widest
+from ._store import StoredPaths
 from ._trajectories import Trajectories
 
 __all__ = ["warn_of_a_narrow_start"]
@@ -24,7 +25,7 @@ __all__ = ["warn_of_a_narrow_start"]
 _MOST = 0.5  # of g²Δt/v: a deviation off by a twentieth
 
 
-def warn_of_a_narrow_start(paths: Trajectories, g: Diffusion) -> None:
+def warn_of_a_narrow_start(paths: Trajectories | StoredPaths, g: Diffusion) -> None:
     """Warn of components whose start has a variance, but one that a single step's noise is not small beside."""
     ts = np.asarray(paths.ts, np.float64).reshape(-1, np.shape(paths.ts)[-1])
     step = float((ts[:, 1] - ts[:, 0]).max())

@@ -21,7 +21,7 @@ from ..equation._drift import step_drifts
 from ..solving import _validate as validate
 from ._windows import Source, check_window, even_step, long_steps
 
-__all__ = ["AbstractPaths", "Trajectories"]
+__all__ = ["AbstractPaths", "Trajectories", "check_stages", "concrete_rows", "index_of", "extreme_steps", "source_of"]
 
 
 class AbstractPaths(eqx.Module):
@@ -119,18 +119,11 @@ class Trajectories(AbstractPaths):
 
     def __getitem__(self, index: Any) -> "Trajectories":
         """Some of the trajectories, by a slice, a mask, or an array of numbers."""
-        if isinstance(index, int | tuple):
-            raise TypeError(
-                f"`paths[{index}]`: an index takes some of the trajectories, `paths[3:4]` or `paths[[0, 3]]`; states "
-                "at a time are in `paths.x[:, m]`, the first and the last ones `paths.start` and `paths.end`."
-            )
-        index = index if isinstance(index, slice) else np.asarray(index)
+        index = index_of(index, len(self))
         part = jtu.tree_map(lambda leaf: leaf[index], self.x)
         args = map_rows(lambda leaf: leaf[index], self.args)
         ts = self.ts[index] if self.ts.ndim == 2 else self.ts
         lengths = None if self.lengths is None else self.lengths[index]
-        if jtu.tree_leaves(part)[0].shape[0] == 0:
-            raise IndexError(f"`paths[{index}]`: none of {len(self)} trajectories are left.")
         fields = (lambda paths: (paths.x, paths.ts, paths.args, paths.lengths)), (part, ts, args, lengths)
         return eqx.tree_at(fields[0], self, fields[1], is_leaf=lambda leaf: leaf is None)
 
@@ -155,21 +148,10 @@ class Trajectories(AbstractPaths):
             )
         validate.check_paths(self.x, self.ts, self.lengths)
         validate.check_resolution(self.ts, self.x)
-        longest = self.ts.shape[-1] if self.lengths is None else int(self.lengths.max())
-        rows = self._rows() if step_drifts(equation) else []
-        for stage in stages:
-            check_window(stage.window, stage.stride, longest)
-            for row in rows:
-                validate.check_step_grid(equation, row[:: stage.stride])
+        check_stages(equation, stages, self._rows())
 
     def _rows(self) -> list[Any]:
-        """The different rows of times, without their padding."""
-        if not validate.is_concrete(self.ts):
-            return []
-        ts = np.asarray(self.ts)
-        if ts.ndim == 1:
-            return [ts]
-        return [row if self.lengths is None else row[: self.lengths[i]] for i, row in enumerate(ts)]
+        return concrete_rows(self.ts, self.lengths)
 
     def made_by(self) -> type | None:
         """The kind of solver whose steps they are, where that is known."""
@@ -181,20 +163,60 @@ class Trajectories(AbstractPaths):
 
     def steps(self, stride: int) -> tuple[float, float]:
         """The shortest and the longest time between states that are `stride` apart."""
-        steps = [row[stride:] - row[:-stride] for row in self._rows() if len(row) > stride]
-        return min(float(s.min()) for s in steps), max(float(s.max()) for s in steps)
+        return extreme_steps(self._rows(), stride)
 
     def source(self, strides: Sequence[int]) -> Source:
         """Arrays on the device, and the steps for each stride, taken in double precision."""
-        dtype = validate.widest(self.x)
-        even = even_step(self.ts) if self.ts.ndim == 1 and validate.is_concrete(self.ts) else None
-        steps = {} if even is not None else {stride: long_steps(self.ts, stride, dtype) for stride in strides}
         lengths = None if self.lengths is None else jnp.asarray(self.lengths)
-        return Source(self.x, jnp.asarray(self.ts, dtype), self.args, lengths, steps, even)
+        return source_of(self.x, self.ts, self.args, lengths, validate.widest(self.x), strides)
 
     def __repr__(self) -> str:
         shapes = jtu.tree_map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", self.x)
         return f"Trajectories(x={shapes}, ts={list(self.ts.shape)})".replace("'", "")
+
+
+def index_of(index: Any, count: int) -> slice | np.ndarray:
+    """The index that takes some of the trajectories: a slice, a mask, or an array of numbers."""
+    if isinstance(index, int | tuple):
+        raise TypeError(
+            f"`paths[{index}]`: an index takes some of the trajectories, `paths[3:4]` or `paths[[0, 3]]`; states "
+            "at a time are in `paths.x[:, m]`, the first and the last ones `paths.start` and `paths.end`."
+        )
+    index = index if isinstance(index, slice) else np.asarray(index)
+    if not np.arange(count)[index].size:
+        raise IndexError(f"`paths[{index}]`: none of {count} trajectories are left.")
+    return index
+
+
+def concrete_rows(ts: Any, lengths: Any = None) -> list[Any]:
+    """The different rows of times, without their padding; none where they are traced."""
+    if not validate.is_concrete(ts):
+        return []
+    ts = np.asarray(ts)
+    if ts.ndim == 1:
+        return [ts]
+    return [row if lengths is None else row[: lengths[i]] for i, row in enumerate(ts)]
+
+
+def check_stages(equation: AbstractDrift | SDE, stages: Sequence[Any], rows: Sequence[Any]) -> None:
+    """Raise where a stage asks for windows that do not fit, or a step for another length than a drift accepts."""
+    for stage in stages:
+        check_window(stage.window, stage.stride, max(map(len, rows)))
+        for row in rows if step_drifts(equation) else []:
+            validate.check_step_grid(equation, row[:: stage.stride])
+
+
+def extreme_steps(rows: Sequence[Any], stride: int) -> tuple[float, float]:
+    """The shortest and the longest time between states that are `stride` apart."""
+    steps = [row[stride:] - row[:-stride] for row in rows if len(row) > stride]
+    return min(float(s.min()) for s in steps), max(float(s.max()) for s in steps)
+
+
+def source_of(x: Any, ts: Any, args: Args, lengths: Any, dtype: Any, strides: Sequence[int]) -> Source:
+    """States, on the device or elsewhere, ready for a compiled loop, with the steps in double precision."""
+    even = even_step(ts) if ts.ndim == 1 and validate.is_concrete(ts) else None
+    steps = {} if even is not None else {stride: long_steps(ts, stride, dtype) for stride in strides}
+    return Source(x, jnp.asarray(ts, dtype), args, lengths, steps, even)
 
 
 def _module(leaves: Sequence[Any]) -> Any:

@@ -17,9 +17,9 @@ from jaxtyping import Array
 
 from ..equation._algebra import SDE, AbstractDrift
 from ..solving import _validate as validate
-from ._perturbed import Perturbed
+from ._counted import Counted
 from ._training import Stage, Training, TrainingState
-from ._trajectories import AbstractPaths, Trajectories
+from ._trajectories import AbstractPaths
 
 __all__ = ["Best", "chunks", "compare", "hold_out", "is_over", "reports_every"]
 
@@ -48,11 +48,11 @@ class Best(eqx.Module):
 
 
 def hold_out(
-    validation: float | Trajectories | Perturbed | None,
+    validation: float | Counted | None,
     paths: AbstractPaths,
     equation: AbstractDrift | SDE,
     curriculum: Sequence[Stage],
-) -> tuple[AbstractPaths, Trajectories | Perturbed | None]:
+) -> tuple[AbstractPaths, Counted | None]:
     """What is trained on and what is held out.
 
     Raises:
@@ -66,7 +66,7 @@ def hold_out(
                 "`fit(..., validation=0.1)`, or give `Trajectories`."
             )
         return paths, None
-    if isinstance(validation, Trajectories | Perturbed):
+    if isinstance(validation, Counted):
         _check_alike(paths, validation)
         _check_part("`validation`", validation, equation, curriculum)
         return paths, validation
@@ -84,13 +84,13 @@ def _check_part(name: str, part: AbstractPaths, equation: AbstractDrift | SDE, c
         raise ValueError(f"{name}: {error}") from error
 
 
-def _shared(share: Any, paths: AbstractPaths) -> tuple[Trajectories | Perturbed, Trajectories | Perturbed]:
+def _shared(share: Any, paths: AbstractPaths) -> tuple[Any, Any]:
     """Trajectories without a share of them, and the share."""
     if isinstance(share, bool) or not isinstance(share, int | float | np.floating):
         raise TypeError(
             f"`validation` is a share of the trajectories, such as 0.1, or `Trajectories`; got {type(share).__name__}."
         )
-    if not isinstance(paths, Trajectories | Perturbed):
+    if not isinstance(paths, Counted):
         raise TypeError(
             f"`validation={share:g}` is a share of `Trajectories`, and `{type(paths).__name__}` are not a number of "
             "them: give some that are simulated once, `validation=sx.simulate(P + g, x0, ts, key=key)`."

@@ -5,6 +5,8 @@ trajectory and start uniformly and independently, so that one update sees all ti
 a whole batch makes the gradient's noise worse and the training slower). Each has its own trajectory's conditions.
 """
 
+import abc
+import math
 from typing import Any
 
 import equinox as eqx
@@ -20,7 +22,7 @@ from ..equation._conditions import map_rows
 from ..solving._march import Table
 from ._sharding import share_out
 
-__all__ = ["Source", "Windows", "even_step", "long_steps"]
+__all__ = ["AbstractRecords", "Source", "Windows", "even_step", "long_steps"]
 
 
 class Windows(eqx.Module):
@@ -54,11 +56,23 @@ class Windows(eqx.Module):
         return Table(begins.T, (steps if sign > 0 else steps[:, ::-1]).T)
 
 
+class AbstractRecords(eqx.Module):
+    """States that lie elsewhere than on the device, and are fetched window by window."""
+
+    @abc.abstractmethod
+    def like(self) -> Any:
+        """Shapes and types that they would have on the device, (trajectories, times, ...)."""
+
+    @abc.abstractmethod
+    def windows(self, path: Int[Array, " batch"], start: Int[Array, " batch"], size: int, stride: int) -> State:
+        """The states `path, start + stride * (0, ..., size - 1)`, (batch, size, ...), inside of a compiled program."""
+
+
 class Source(eqx.Module):
     """Trajectories as arrays on the device, ready to draw windows from in a compiled loop.
 
     Attributes:
-        x: states of shape (trajectories, times, ...).
+        x: states of shape (trajectories, times, ...); or records of them that lie elsewhere.
         t: their times, (times,) or (trajectories, times).
         args: with a row of each condition for each trajectory.
         lengths: how many states each trajectory has, where they differ.
@@ -67,7 +81,7 @@ class Source(eqx.Module):
         even: the grid's step where it is the same everywhere. Static: a number of the compiled program.
     """
 
-    x: State
+    x: State | AbstractRecords
     t: Float[Array, "..."]
     args: Args
     lengths: Int[Array, " trajectories"] | None
@@ -92,7 +106,10 @@ class Source(eqx.Module):
         path, start = self._places((size - 1) * stride, batch, key)
         index = start + stride * jnp.arange(size)[None]
         own = self.t.ndim == 2
-        x = jtu.tree_map(lambda leaf: leaf[path, index], self.x)
+        if isinstance(self.x, AbstractRecords):
+            x = self.x.windows(path[:, 0], start[:, 0], size, stride)
+        else:
+            x = jtu.tree_map(lambda leaf: leaf[path, index], self.x)
         t = self.t[path, index] if own else self.t[index]
         if self.even is not None:
             windows = Windows(x, t, self.even * stride)
@@ -101,11 +118,18 @@ class Source(eqx.Module):
             windows = Windows(x, t, None, steps[path, begins] if own else steps[begins])
         return share_out(windows, sharding), map_rows(lambda leaf: share_out(leaf[path[:, 0]], sharding), self.args)
 
+    def numbers(self) -> int:
+        """How many numbers a state has."""
+        return sum(math.prod(leaf.shape[2:]) for leaf in jtu.tree_leaves(self._like()))
+
+    def _like(self) -> Any:
+        return self.x.like() if isinstance(self.x, AbstractRecords) else self.x
+
     def _places(self, span: int, batch: int, key: Key) -> tuple[Int[Array, "batch 1"], Int[Array, "batch 1"]]:
         """Trajectories and starts of windows that span this many grid steps."""
         key_path, key_start = jr.split(key)
         if self.lengths is None:
-            count = jtu.tree_leaves(self.x)[0].shape[0]
+            count = jtu.tree_leaves(self._like())[0].shape[0]
             starts = self.t.shape[-1] - span
             return jr.randint(key_path, (batch, 1), 0, count), jr.randint(key_start, (batch, 1), 0, starts)
         # All windows that there are, in a row: a trajectory of twice as many has twice the chance.

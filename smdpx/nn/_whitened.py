@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
@@ -29,9 +28,8 @@ from jaxtyping import Array, Float, PyTree
 from .._types import Args, RealScalarLike, State
 from ..equation._fixed import Fixed
 from ..equation._linear import AbstractLinear, Diagonal
+from ..learning._counted import Counted, in_memory
 from ..learning._moments import Moments, Scales, moments
-from ..learning._perturbed import Perturbed
-from ..learning._trajectories import Trajectories
 
 __all__ = ["Whitened"]
 
@@ -56,7 +54,8 @@ class Whitened(eqx.Module):
 
     Args:
         net: any network called `(t, x, args)` on one state, with scales of its own left at 1: `MLP`, `ResNet`, ...
-        paths: the trajectories to train on, at least 16; of a deterministic system `Perturbed`.
+        paths: the trajectories to train on, at least 16; of a deterministic system `Perturbed`. Of `StoredPaths` as
+            many are read as fit in 256 MB, evenly spread.
         basis: what the moments are taken in: a function from one state to an operator in the basis. Default: component
             by component, with the correlations of up to 64 in one array. `sx.Fourier.like` for periodic fields, mode by
             mode, `lambda x: sx.Fourier.like(x, axes=(0, 1))` with channels.
@@ -83,22 +82,21 @@ class Whitened(eqx.Module):
     def __init__(
         self,
         net: Callable[..., Any],
-        paths: Trajectories | Perturbed,
+        paths: Counted,
         *,
         basis: Callable[[Array], AbstractLinear] = Diagonal.like,
         guard: bool = True,
     ):
-        if isinstance(paths, Perturbed):
-            paths = paths.once(jax.random.key(0))
-        if not isinstance(paths, Trajectories):
+        if not isinstance(paths, Counted):
             raise TypeError(
                 f"`Whitened` takes its scales from `Trajectories`; got {type(paths).__name__}. Simulate some: "
                 "`sx.simulate(P + g, x0, ts, key=key)`."
             )
-        one = jtu.tree_map(lambda leaf: jnp.asarray(leaf[0, 0]), paths.x)
+        known = in_memory(paths)
+        one = jtu.tree_map(lambda leaf: jnp.asarray(leaf[0, 0]), known.x)
         bases = jtu.tree_map(basis, one)
         self.net = net
-        self.scales = Fixed(jtu.tree_map(lambda x, L: moments(paths, jnp.asarray(x), L), paths.x, bases))
+        self.scales = Fixed(jtu.tree_map(lambda x, L: moments(known, jnp.asarray(x), L), known.x, bases))
         self.bases = Fixed(bases)
         self.gain = jnp.zeros((), jnp.result_type(*jtu.tree_leaves(one)))
         self.guard = guard

@@ -95,8 +95,8 @@ def levels_to_user() -> int:
     return level
 
 
-def widest(x: State) -> Any:
-    """The dtype of a state's times: that of its most precise array."""
+def widest(x: Any) -> Any:
+    """The dtype of the times of states, or of their shapes and types: that of the most precise array."""
     return max((leaf.dtype for leaf in jtu.tree_leaves(x)), key=lambda dtype: dtype.itemsize)
 
 
@@ -165,7 +165,7 @@ def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndar
     return ts
 
 
-def check_resolution(ts: Any, x: State) -> None:
+def check_resolution(ts: Any, x: Any) -> None:
     """Raise where times and their neighbours, on the last axis, are one number in the precision of the states."""
     dtype = widest(x)
     if not is_concrete(ts):

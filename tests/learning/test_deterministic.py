@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import smdpx as sx
+from smdpx.learning._perturbed import blurred
 from tests._problems import as_users_run  # noqa: F401
 
 KEY = jax.random.split(jax.random.key(0), 4)
@@ -116,7 +117,7 @@ def test_conditions_and_components_have_their_own_noise():
     args = {"g": sx.PerSample(jnp.array([1e-3, 1.0]))}
     paths = sx.Trajectories(jnp.zeros((2, 2, 3)), [0.0, 1.0], args)
     noise = sx.Diffusion(lambda t, args: args["g"] * jnp.array([0.0, 1.0, 1.0]))
-    x = sx.Perturbed(paths, noise).once(KEY[0]).x
+    x = blurred(paths, noise, KEY[0]).x
     assert np.abs(x[..., 0]).max() == 0
     assert 0 < np.abs(x[0]).max() < 0.01 < np.abs(x[1, :, 1:]).min()
 

@@ -43,12 +43,12 @@ def figures(x: Any, x0: Any) -> dict[str, float]:
     }
 
 
-def of_seed(size: Preset, learned: Learned, held: sx.Trajectories, key: jax.Array) -> tuple[list[Any], dict[str, Any]]:
+def of_seed(size: Preset, learned: Learned, held: sx.Trajectories, key: jax.Array) -> tuple[list[Any], dict[Any, Any]]:
     """The rows of one seed, and one answer to each case by each method, (cases, times, n, n), times falling."""
     back, rows, answers = np.asarray(held.ts)[::-1], [], {}
     for i, (physics, inference, equation, solver) in enumerate(equations(size, learned)):
-        k = {"key": jr.fold_in(key, i)} if isinstance(equation, sx.SDE) else {}
-        x = sx.solve(equation, held.end, back, solver=solver or dfx.Euler(), **k)
+        noise = jr.fold_in(key, i) if isinstance(equation, sx.SDE) else None
+        x = sx.solve(equation, held.end, back, solver=solver or dfx.Euler(), key=noise)
         answers[physics, inference] = np.asarray(x)
         row = {"physics": physics, "inference": inference, **figures(x[:, -1], held.start)}
         if isinstance(equation, sx.SDE):

@@ -5,7 +5,7 @@ it, frozen, a score what it leaves open; and both at once, for comparison, as we
 
 python examples/paper/turbulence/main.py                    # cpu: 32 × 32, three seeds, on two cores
 python examples/paper/turbulence/main.py --preset smoke     # a minute; its numbers mean nothing
-python examples/paper/turbulence/main.py --preset paper     # 64 × 64, the paper's networks and schedule, for GPUs; resumes
+python examples/paper/turbulence/main.py --preset paper     # 64 × 64, the paper's schedule, for GPUs; resumes
 """
 
 import pathlib
@@ -44,7 +44,8 @@ def main(
     data, began = time.process_time() - began, time.process_time()
     held, paths = frames[: size.cases], frames[size.cases :]
     rows: list[dict[str, Any]] = [{"seed": None} | classical(size, paths, held, jr.key(2))]
-    shown: dict[tuple[str, str], np.ndarray] = {}
+    shown: dict[Any, Any] = {}
+    report = None
     for seed in range(size.seeds):
         learned = learn(size, paths, seed, out / f"checkpoints_{preset}")
         found, answers = of_seed(size, learned, held, jr.fold_in(jr.key(3), seed))

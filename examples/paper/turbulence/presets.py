@@ -55,7 +55,8 @@ def _stages(*stages: tuple[int, int, float], batch: int) -> tuple[sx.Stage, ...]
 
 PRESETS = {
     "smoke": Preset(
-        16, 32, 0.1, 24, 4, 19, 1, 4, 4, 1, 4, _stages((2, 4, 1e-3), batch=4), _stages((2, 4, 1e-3), batch=4), known=False
+        16, 32, 0.1, 24, 4, 19, 1, 4, 4, 1, 4, 
+        _stages((2, 4, 1e-3), batch=4), _stages((2, 4, 1e-3), batch=4), known=False,
     ),
     "cpu": Preset(
         32, 64, 0.05, 1000, 100, 39, 3, 8, 12, 1, 12,

@@ -1,0 +1,156 @@
+"""Trajectory stores: how fast they are read, and training on windows from the disk against the same data in memory.
+
+python benchmarks/store.py
+
+Two problems: a small convolutional network on fields of 64², and a small perceptron on scalars, whose updates are so
+short that asking the host for windows takes longer than they do. Each trains in memory, from the page cache, and from
+the disk. A store larger than memory is simulated by dropping the store's pages, ten times a second, from the page cache
+(`posix_fadvise(POSIX_FADV_DONTNEED)`, after the maps are closed): of a store of a gigabyte that leaves less than a
+hundredth of what is drawn in memory, as if the store were a hundred times as large as memory. How much came from the
+disk is counted by the kernel (`/proc/self/io`).
+"""
+
+import argparse
+import os
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+
+import jax
+import jax.random as jr
+import numpy as np
+from _measure import record
+
+import smdpx as sx
+
+G = 0.5
+P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(G)
+
+
+def fields(side, times):
+    """A generator of noise with the shape of a process: what is measured does not depend on the numbers."""
+
+    def generate(key, count):
+        random = np.random.default_rng(np.asarray(jr.key_data(key)))
+        x = random.standard_normal((count, times, *side), np.float32)
+        return sx.Trajectories(x, np.linspace(0, 1, times))
+
+    return generate
+
+
+def files_of(paths):
+    return [file for file in (paths.path / "x" / "c").rglob("*") if file.is_file()]
+
+
+def drop(paths):
+    """The store's pages out of the page cache."""
+    paths.files.rows.cache_clear()
+    for file in files_of(paths):
+        with file.open("rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def dropping(paths):
+    """The page cache without the store, all the time."""
+    over = threading.Event()
+
+    def run():
+        while not over.wait(0.1):
+            drop(paths)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def from_disk():
+    """Bytes that this process has caused to be read from a disk."""
+    with open("/proc/self/io") as file:
+        return int(next(line for line in file if line.startswith("read_bytes")).split()[1])
+
+
+def reading(paths):
+    """Megabytes a second into device arrays, from the page cache: with checksums, and again without."""
+    for file in files_of(paths):
+        file.read_bytes()
+    rates = {"first, with checksums": [], "again": []}
+    for _ in range(3):
+        opened = sx.StoredPaths(paths.path)
+        for name in rates:
+            start = time.perf_counter()
+            x = jax.block_until_ready(opened.load().x)
+            rates[name].append(x.nbytes / 1e6 / (time.perf_counter() - start))
+            size = x.nbytes
+            del x
+    return {"what": "load", "MB": size / 1e6, **{f"MB/s {name}": float(np.median(r)) for name, r in rates.items()}}
+
+
+def speed(paths, s, stage):
+    """Updates a second between reports, and megabytes an update that came from the disk."""
+    reports, read = [], []
+
+    def report(progress):
+        reports.append(progress)
+        read.append(from_disk())
+
+    sx.fit(-P + 2 * s, paths, key=jr.key(2), curriculum=[stage], callback=report)
+    seconds = sum((b.update - a.update) / b.updates_per_second for a, b in zip(reports, reports[1:], strict=False))
+    done = reports[-1].update - reports[0].update
+    return done / seconds, (read[-1] - read[0]) / 1e6 / done
+
+
+def training(name, paths, net, stage, rounds):
+    s = sx.Score(net, g)
+    stored, memory = sx.StoredPaths(paths.path, memory=0), paths.load()
+    stored.load()  # compares the checksums
+    rates = {"memory": [], "page cache": [], "disk": []}
+    for _ in range(rounds):
+        rates["memory"].append(speed(memory, s, stage)[0])
+        rates["page cache"].append(speed(stored, s, stage)[0])
+        with dropping(stored):
+            rate, read = speed(stored, s, stage)
+        rates["disk"].append(rate)
+    drawn = stage.batch * stage.window * int(np.prod(memory.x.shape[2:])) * 4 / 1e6
+    ratio = {
+        f"{kind} / memory": float(np.median(np.array(rates[kind]) / np.array(rates["memory"])))
+        for kind in ("page cache", "disk")
+    }
+    return {
+        "what": name,
+        "batch": stage.batch,
+        "store_MB": memory.x.nbytes / 1e6,
+        **ratio,
+        **{f"updates/s {kind}": float(np.median(rate)) for kind, rate in rates.items()},
+        "MB drawn an update": drawn,
+        "MB from disk an update": read,
+    }
+
+
+def rows(count, rounds):
+    with tempfile.TemporaryDirectory() as folder:
+        large = sx.stored(fields((64, 64), 17), count, key=jr.key(0), at=folder)
+        os.sync()
+        yield reading(large)
+        net = sx.nn.ResNet(shape=(64, 64), width=8, blocks=2, key=jr.key(1))
+        yield training("convolutions, 64²", large, net, sx.Stage(2, 100, batch=16), rounds)
+        small = sx.stored(fields((), 501), 2500, key=jr.key(0), at=folder)
+        os.sync()
+        net = sx.nn.MLP(key=jr.key(1))
+        yield training("perceptron, scalars", small, net, sx.Stage(2, 3000, batch=256), rounds)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=3600, help="fields; 3,600 are a gigabyte")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    flags = "".join(f" --{name} {value}" for name, value in vars(options).items() if value != parser.get_default(name))
+    record("store", "python benchmarks/store.py" + flags, rows(options.count, options.rounds))
+
+
+if __name__ == "__main__":
+    main()
