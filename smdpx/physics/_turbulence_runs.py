@@ -29,7 +29,7 @@ _AT_ONCE_ELSEWHERE = 64
 
 
 class TurbulenceRuns(eqx.Module):
-    """A recipe for trajectories of two-dimensional turbulence: `generate(key, count)` makes them.
+    """A recipe for trajectories of two-dimensional turbulence: called with a key and a count, it makes them.
 
     The default is the data of Li et al. 2021 (arXiv:2010.08895, §5.3) and of arXiv:2301.10250, §4.4: vorticity on the
     unit torus from t = 0 to 10, solved on 128² points with steps of .025, kept on 64². Its fields are numbers and
@@ -48,12 +48,12 @@ class TurbulenceRuns(eqx.Module):
             start's std is about 1 to 5, and it needs some ten time units to forget it: start ts there).
 
     Raises:
-        ValueError: numbers out of range, sizes that do not fit, times that are not even; or, from `generate`, steps
-            that are unstable: the rule, and the dt that would do.
+        ValueError: numbers out of range, sizes that do not fit, times that are not even; or, when called, steps that
+            are unstable: the rule, and the dt that would do.
 
     >>> import jax, smdpx as sx
     >>> recipe = sx.physics.TurbulenceRuns(n=8, n_solve=16, ts=(0.0, 0.5, 1.0), dt=0.1)
-    >>> paths = recipe.generate(jax.random.key(0), 3)
+    >>> paths = recipe(jax.random.key(0), 3)
     >>> paths.x.shape
     (3, 3, 8, 8)
     """
@@ -92,7 +92,7 @@ class TurbulenceRuns(eqx.Module):
                 f"`TurbulenceRuns`: `viscosity` is one number > 0, or a lower and an upper one; got {self.viscosity}."
             )
 
-    def generate(self, key: Key, count: int) -> Trajectories:
+    def __call__(self, key: Key, count: int) -> Trajectories:
         """Trajectories by this recipe; the same key and count give the same.
 
         Args:
@@ -107,7 +107,7 @@ class TurbulenceRuns(eqx.Module):
             ValueError: steps that are unstable, looked for in the starts and in all frames.
         """
         if count < 1:
-            raise ValueError(f"`generate`: `count` must be at least 1; got {count}.")
+            raise ValueError(f"`TurbulenceRuns`: `count` must be at least 1; got {count}.")
         key_start, key_viscosity = jr.split(key)
         low, high = self._viscosities()
         logs = jr.uniform(key_viscosity, (count,), float, math.log(low), math.log(high))
@@ -154,7 +154,7 @@ class TurbulenceRuns(eqx.Module):
         when = self.ts[int(np.argmin(finite.all(axis=0)))]
         seen = f"a trajectory is not finite at t = {when:g}" if not finite.all() else f"here that is {least:.2g}"
         raise ValueError(
-            f"`{self.__class__.__name__}(dt={self.dt:g})`: steps of {step:.3g} are unstable on {self.n_solve} × "
+            f"`TurbulenceRuns(dt={self.dt:g})`: steps of {step:.3g} are unstable on {self.n_solve} × "
             f"{self.n_solve} points. They must be at most 1.8 L/(N max(|u| + |v|)), the rule of Courant, Friedrichs "
             f"and Lewy; {seen}. Write `dt={enough:g}`, or a smaller n_solve."
         )
