@@ -95,7 +95,7 @@ def speed(runs):
         return time.perf_counter() - start, time.process_time() - cpu
 
     def make(i):
-        jax.block_until_ready(recipe.generate(jr.key(i), runs).x)
+        jax.block_until_ready(recipe(jr.key(i), runs).x)
 
     first, _ = timed(lambda: make(0))
     wall, cpu = timed(lambda: make(1))

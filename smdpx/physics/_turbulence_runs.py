@@ -29,7 +29,7 @@ _AT_ONCE_ELSEWHERE = 64
 
 
 class TurbulenceRuns(eqx.Module):
-    """A recipe for trajectories of two-dimensional turbulence: `generate(key, count)` makes them.
+    """A recipe for trajectories of two-dimensional turbulence: called with a key and a count, it makes them.
 
     The default is the data of Li et al. 2021 (arXiv:2010.08895, §5.3) and of arXiv:2301.10250, §4.4: vorticity on the
     unit torus from t = 0 to 10, solved on 128² points with steps of .025, kept on 64². Its fields are numbers and
@@ -44,16 +44,16 @@ class TurbulenceRuns(eqx.Module):
             condition "viscosity".
         std: the start's pointwise standard deviation, > 0. Three are in use: .0430 by the text of Li et al., .1852 by
             their generator as it is today (the default), .2620 as it was in 2020.
-        flow: "isotropic", `Turbulence` as it is by default; or "kolmogorov", `Turbulence.kolmogorov` on [0, 2π]² (its
-            start's std is about 1 to 5, and it needs some ten time units to forget it: start ts there).
+        flow: "isotropic", `Turbulence` as it is by default; or "kolmogorov", `Turbulence.kolmogorov` on [0, 2π]², which
+            forgets its start (of std 1, say) in some 20 time units and then varies by 3 to 4: begin ts there.
 
     Raises:
-        ValueError: numbers out of range, sizes that do not fit, times that are not even; or, from `generate`, steps
-            that are unstable: the rule, and the dt that would do.
+        ValueError: numbers out of range, sizes that do not fit, times that are not even; or, when called, steps that
+            are unstable: the rule, and the dt that would do.
 
     >>> import jax, smdpx as sx
     >>> recipe = sx.physics.TurbulenceRuns(n=8, n_solve=16, ts=(0.0, 0.5, 1.0), dt=0.1)
-    >>> paths = recipe.generate(jax.random.key(0), 3)
+    >>> paths = recipe(jax.random.key(0), 3)
     >>> paths.x.shape
     (3, 3, 8, 8)
     """
@@ -73,7 +73,7 @@ class TurbulenceRuns(eqx.Module):
     def __check_init__(self) -> None:
         if self.flow not in ("isotropic", "kolmogorov"):
             raise ValueError(f'`TurbulenceRuns`: `flow` is "isotropic" or "kolmogorov"; got {self.flow!r}.')
-        if self.n < 4 or self.n % 2 or self.n_solve % 2 or self.n_solve % max(self.n, 1):
+        if self.n < 4 or self.n % 2 or self.n_solve < self.n or self.n_solve % self.n:
             raise ValueError(
                 "`TurbulenceRuns` solves on an even number of points a side and keeps an even divisor of it, at least "
                 f"4; got n_solve = {self.n_solve} and n = {self.n}: such as n_solve=128, n=64."
@@ -92,7 +92,7 @@ class TurbulenceRuns(eqx.Module):
                 f"`TurbulenceRuns`: `viscosity` is one number > 0, or a lower and an upper one; got {self.viscosity}."
             )
 
-    def generate(self, key: Key, count: int) -> Trajectories:
+    def __call__(self, key: Key, count: int) -> Trajectories:
         """Trajectories by this recipe; the same key and count give the same.
 
         Args:
@@ -107,7 +107,7 @@ class TurbulenceRuns(eqx.Module):
             ValueError: steps that are unstable, looked for in the starts and in all frames.
         """
         if count < 1:
-            raise ValueError(f"`generate`: `count` must be at least 1; got {count}.")
+            raise ValueError(f"`TurbulenceRuns`: `count` must be at least 1; got {count}.")
         key_start, key_viscosity = jr.split(key)
         low, high = self._viscosities()
         logs = jr.uniform(key_viscosity, (count,), float, math.log(low), math.log(high))
@@ -118,7 +118,7 @@ class TurbulenceRuns(eqx.Module):
             self._check_stable(np.asarray(limits), np.isfinite(np.asarray(x).sum(axis=(2, 3))))
         return Trajectories(x, self.ts, None if low == high else {"viscosity": PerSample(viscosities)})
 
-    def flow_of(self, viscosity: RealScalarLike, time: float) -> Turbulence:
+    def _flow(self, viscosity: RealScalarLike, time: float) -> Turbulence:
         """The flow whose `step` takes this time, in substeps of at most dt.
 
         Args:
@@ -140,7 +140,7 @@ class TurbulenceRuns(eqx.Module):
             finite: whether each frame is, (count, times).
         """
         intervals = [self.ts[1] - self.ts[0]] + ([self.ts[0]] if self.ts[0] else [])
-        step = max(interval / self.flow_of(1.0, interval).substeps for interval in intervals)
+        step = max(interval / self._flow(1.0, interval).substeps for interval in intervals)
         start, least = limits[:, 0].min(), np.nanmin(limits)
         # What is about to explode has any speed: it says nothing of the steps that it needs.
         exploded = not finite.all() or least < step / 4 <= start
@@ -154,7 +154,7 @@ class TurbulenceRuns(eqx.Module):
         when = self.ts[int(np.argmin(finite.all(axis=0)))]
         seen = f"a trajectory is not finite at t = {when:g}" if not finite.all() else f"here that is {least:.2g}"
         raise ValueError(
-            f"`{self.__class__.__name__}(dt={self.dt:g})`: steps of {step:.3g} are unstable on {self.n_solve} × "
+            f"`TurbulenceRuns(dt={self.dt:g})`: steps of {step:.3g} are unstable on {self.n_solve} × "
             f"{self.n_solve} points. They must be at most 1.8 L/(N max(|u| + |v|)), the rule of Courant, Friedrichs "
             f"and Lewy; {seen}. Write `dt={enough:g}`, or a smaller n_solve."
         )
@@ -169,7 +169,7 @@ def _solved(
     def frames(run: tuple[Array, Array]) -> tuple[Array, Array]:
         x, viscosity = run
         interval = recipe.ts[1] - recipe.ts[0]
-        flow = recipe.flow_of(viscosity, interval)
+        flow = recipe._flow(viscosity, interval)
 
         def frame(x: Array, i: Array) -> tuple[Array, tuple[Array, Array]]:
             x = jax.lax.cond(i > 0, lambda x: flow.step(x, interval), lambda x: x, x)
@@ -177,7 +177,7 @@ def _solved(
 
         limit = flow.stable_dt(x)
         if recipe.ts[0]:
-            x = recipe.flow_of(viscosity, recipe.ts[0]).step(x, recipe.ts[0])
+            x = recipe._flow(viscosity, recipe.ts[0]).step(x, recipe.ts[0])
         _, (kept, limits) = jax.lax.scan(frame, x, jnp.arange(len(recipe.ts)))
         return kept, jnp.concatenate([limit[None], limits])
 

@@ -217,12 +217,12 @@ RECIPE = TurbulenceRuns(n=16, n_solve=N, ts=(0.0, 1.0, 2.0), dt=0.1, viscosity=(
 
 
 def test_a_recipe_makes_trajectories_each_with_its_viscosity():
-    paths = RECIPE.generate(KEY, 3)
+    paths = RECIPE(KEY, 3)
     nus = paths.args["viscosity"].value
     assert paths.x.shape == (3, 3, 16, 16)
     assert paths.ts.tolist() == [0, 1, 2]
     assert ((nus > 1e-4) & (nus < 1e-2)).all()
-    np.testing.assert_array_equal(RECIPE.generate(KEY, 3).x, paths.x)
+    np.testing.assert_array_equal(RECIPE(KEY, 3).x, paths.x)
     # The last alone, from its start: which the recipe has on the finer grid.
     start = 0.1852 * gaussian_random_fields(3, N, 5, 7 / (2 * np.pi), key=jax.random.split(KEY)[0])[2]
     np.testing.assert_allclose(paths.start[2], resample(start, 16), atol=1e-6)
@@ -233,11 +233,11 @@ def test_a_recipe_makes_trajectories_each_with_its_viscosity():
 
 def test_what_lies_before_the_first_time_is_not_kept():
     later = TurbulenceRuns(n=16, n_solve=N, ts=(1.0, 2.0), dt=0.1, viscosity=[1e-4, 1e-2])
-    np.testing.assert_allclose(later.generate(KEY, 2).x, RECIPE.generate(KEY, 2).x[:, 1:], atol=1e-5)
+    np.testing.assert_allclose(later(KEY, 2).x, RECIPE(KEY, 2).x[:, 1:], atol=1e-5)
 
 
 def test_kolmogorovs_recipe():
-    paths = TurbulenceRuns(8, 16, (0.0, 0.1), 0.05, viscosity=0.1, std=1.0, flow="kolmogorov").generate(KEY, 1)
+    paths = TurbulenceRuns(8, 16, (0.0, 0.1), 0.05, viscosity=0.1, std=1.0, flow="kolmogorov")(KEY, 1)
     expected = Turbulence.kolmogorov(16, 0.1, substeps=2).step(
         gaussian_random_fields(1, 16, 5, 7 / (2 * np.pi), key=jax.random.split(KEY)[0])[0], 0.1
     )
@@ -313,7 +313,7 @@ def test_recipes_that_do_not_fit(options, message):
 def test_steps_that_are_unstable_name_the_rule_and_the_dt_that_would_do(dt, std, why):
     recipe = lambda dt: TurbulenceRuns(n=16, n_solve=N, ts=(0.0, 1.0, 2.0), dt=dt, std=std)  # noqa: E731
     with pytest.raises(ValueError, match=rf"at most 1.8 L/\(N max.* Courant.*{why}") as error:
-        recipe(dt).generate(KEY, 2)
+        recipe(dt)(KEY, 2)
     enough = float(str(error.value).rpartition("Write `dt=")[2].partition("`")[0])
     assert 0 < enough < dt
-    recipe(enough).generate(KEY, 2)
+    recipe(enough)(KEY, 2)
