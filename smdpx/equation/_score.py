@@ -24,7 +24,7 @@ from ._along import Along
 from ._coefficient import check_callable
 from ._diffusion import Diffusion
 from ._drift import ReverseDrift, has, stated
-from ._linear import AbstractLinear, Diagonal, is_part
+from ._linear import AbstractLinear, Diagonal, is_part, plus
 from ._trained import Trained
 
 __all__ = ["Score", "memories", "scores", "unrecorded"]
@@ -41,7 +41,9 @@ class Score(AbstractDrift[Reverse]):
     **Around a dissipation.** `Score(net, g, around=D)` is the score 2D/g² + net(t, x), without a division by g²: at
     coefficient 1 it adds D + ½g²·net, so `-(A + D) + 2*s` runs the dissipative part D of the physics forward and turns
     A alone round. Of a simulator's step it is the forward step itself. In components without noise it adds nothing. A
-    network with a method `remainder(t, x, args)`, as `nn.Whitened` has, leaves its own reference out.
+    network with a method `remainder(t, x, args, balance)`, as `nn.Whitened` has, leaves its own reference out, but for
+    what that pulls more than D where D states its linear part: after a narrow start, where noise and dissipation have
+    not met yet.
 
     Called, `s(t, x, args)`, it is ∇ₓ log p_t(x) with everything that it is counted from; 0 in components without noise.
 
@@ -109,8 +111,16 @@ class Score(AbstractDrift[Reverse]):
         """The score without D: the remainder's part, without the network's own reference too."""
         if self.around is None:
             return self
-        net: Any = self.net
-        return Score(net.remainder if has(net, "remainder") else net, self.g, None, self.name, self.trained)
+        net: Any = _Remainder(self) if has(self.net, "remainder") else self.net
+        return Score(net, self.g, None, self.name, self.trained)
+
+    def balance(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
+        """2L/g² of the linear part L of D, an operator for each array: what a network's own reference may pull more."""
+        D = None if self.around is None or not has(self.net, "more") else self.around.linear(t, args)
+        if D is None:
+            return None
+        g = self.g.numbers(t, jtu.tree_structure(D, is_leaf=is_part), args)
+        return jtu.tree_map(_over_half_square, D, g, is_leaf=is_part)
 
     def outside(self, t: RealScalarLike, x: State, args: Args) -> State | None:
         """How far out of what it knows each component of x is, 0 to 1, where the network can say."""
@@ -149,10 +159,15 @@ class Score(AbstractDrift[Reverse]):
         return jtu.tree_map(jnp.add, change(reference), change(self.free()))
 
     def linear(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
-        """D's; or ½ g(t)² net.linear(t), where the network has such a method: of each array with its own g."""
-        if self.around is not None:
-            return self.around.linear(t, args)
-        linear = stated(self.net, t, args)
+        """½ g(t)² net.linear(t), where the network has such a method, of each array with its own g; or that of D."""
+        if self.around is None:
+            return self._times_half_square(stated(self.net, t, args), t, args)
+        net: Any = self.net
+        balance = self.balance(t, args)
+        more = None if balance is None else net.more(t, balance)
+        return plus(self.around.linear(t, args), self._times_half_square(more, t, args))
+
+    def _times_half_square(self, linear: PyTree[AbstractLinear], t: RealScalarLike, args: Args) -> Any:
         if linear is None:
             return None
         g = self.g.numbers(t, jtu.tree_structure(linear, is_leaf=is_part), args)
@@ -165,6 +180,25 @@ class Score(AbstractDrift[Reverse]):
 
     def __repr__(self) -> str:
         return f"½g²·{self.name}(t, x)"
+
+
+class _Remainder(eqx.Module):
+    """A network without its own reference, but for what that pulls more than the score's D."""
+
+    score: Score
+
+    def __call__(self, t: RealScalarLike, x: State, args: Args) -> State:
+        net: Any = self.score.net
+        return net.remainder(t, x, args, self.score.balance(t, args))
+
+
+def _over_half_square(L: AbstractLinear | None, g: Any) -> AbstractLinear | None:
+    """2L/g², the score that balances L; -∞ without noise."""
+    if L is None or (not isinstance(L, Diagonal) and np.shape(g) != ()):
+        return None
+    noisy = jnp.asarray(g, L.rates.dtype) > 0
+    square = jnp.where(noisy, jnp.asarray(g, L.rates.dtype), 1) ** 2
+    return L.with_rates(jnp.where(noisy, 2 * L.rates / square, -jnp.inf))
 
 
 def _half_square(L: AbstractLinear | None, g: Any) -> AbstractLinear | None:

@@ -113,14 +113,13 @@ class PerturbedSource(eqx.Module):
     g: Diffusion
 
     @property
-    def x(self) -> State:
-        """The states of the source, for whoever asks of their size."""
-        return self.source.x
-
-    @property
     def args(self) -> Args:
         """Those of the source."""
         return self.source.args
+
+    def numbers(self) -> int:
+        """How many numbers a state has."""
+        return self.source.numbers()
 
     def draw(
         self, *, size: int, stride: int, batch: int, key: Key, sharding: jax.sharding.NamedSharding | None = None

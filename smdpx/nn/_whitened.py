@@ -27,7 +27,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._types import Args, RealScalarLike, State
 from ..equation._fixed import Fixed
-from ..equation._linear import AbstractLinear, Diagonal
+from ..equation._linear import AbstractLinear, Diagonal, is_part
 from ..learning._counted import Counted, in_memory
 from ..learning._moments import Moments, Scales, moments
 
@@ -106,9 +106,36 @@ class Whitened(eqx.Module):
         here = self._here(t)
         return jtu.tree_map(jnp.add, self._map(_gaussian, here, x), self._remainder(t, here, x, args))
 
-    def remainder(self, t: RealScalarLike, x: State, args: Args = None) -> State:
-        """What the network adds to a reference: bounded where the network is."""
-        return self._remainder(t, self._here(t), x, args)
+    def remainder(
+        self, t: RealScalarLike, x: State, args: Args = None, balance: PyTree[AbstractLinear] = None
+    ) -> State:
+        """What the network adds to another reference; to one whose linear part is `balance` x, the Gaussian's rest too.
+
+        The rest is what the Gaussian pulls more than `balance` does, mode by mode, towards the mean of the data.
+        """
+        here = self._here(t)
+        added = self._remainder(t, here, x, args)
+        if balance is None:
+            return added
+
+        def with_rest(L: AbstractLinear | None, B: Any, own: AbstractLinear, a: Array, here: Scales, x: Array) -> Array:
+            if L is None:
+                return a
+            share = L.rates * _inverse(-own.rates)  # minus that of the data's pull which the balance has not
+            return a + L(x - here.mean) + L.with_rates(jnp.where(share < 0, share * B.rates, 0))(here.mean)
+
+        more, own = self.more(t, balance), self.linear(t)
+        return jtu.tree_map(with_rest, more, balance, own, added, here, x, is_leaf=is_part)
+
+    def more(self, t: RealScalarLike, balance: PyTree[AbstractLinear]) -> PyTree[AbstractLinear]:
+        """What the Gaussian pulls more than other operators, one for each array; 0 where it pulls less."""
+
+        def least(own: AbstractLinear, other: AbstractLinear | None) -> AbstractLinear | None:
+            if other is None or type(own) is not type(other) or own.alike != other.alike:
+                return None
+            return own.with_rates(jnp.minimum(own.rates - other.rates.astype(own.rates.dtype), 0))
+
+        return jtu.tree_map(least, self.linear(t), balance, is_leaf=is_part)
 
     def _remainder(self, t: RealScalarLike, here: Any, x: State, args: Args) -> State:
         def bounded(L: AbstractLinear, here: Scales, x: Array) -> Array:

@@ -142,7 +142,7 @@ def test_a_networks_own_reference_is_left_out():
         def __call__(self, t, x, args):
             return -1e6 * x + self.remainder(t, x, args)
 
-        def remainder(self, t, x, args):
+        def remainder(self, t, x, args, balance=None):
             return net(t, x, args)
 
     np.testing.assert_allclose(rate(-P + 2 * sx.Score(Whole(), g, around=D)), rate(-P + 2 * s), rtol=1e-6)

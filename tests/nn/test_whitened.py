@@ -346,3 +346,56 @@ def test_what_may_be_wrong_is_named_where_many_draws_needed_the_guard(capsys, in
 def test_what_does_not_fit_is_an_error(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+# Around a dissipation that states its linear part
+
+
+class Decay:
+    """dx/dt = -rate x, all of it stated."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def __call__(self, t, x, args):
+        return -self.rate * x
+
+    def linear(self, t):
+        return sx.Diagonal(-self.rate * jnp.ones(()))
+
+
+def around(rate, start, g=0.5, **how):
+    """The untrained score around a decay, of paths that start from N(1, start²)."""
+    D, noise = sx.Drift(Decay(rate), name="D"), sx.Diffusion(g)
+    paths = sx.simulate(D + noise, 1 + start * normal(4000, 1), TS, key=K[1])
+    return D, noise, sx.Score(sx.nn.Whitened(small((1,)), paths), noise, around=D, **how), paths
+
+
+def test_what_has_relaxed_is_counted_from_the_dissipation_alone():
+    # Stationary: the data's Gaussian and the balance pull alike, and the wider the data are the less it pulls.
+    D, g, s, _ = around(rate=2.0, start=10.0)
+    x = jnp.array([0.3])
+    np.testing.assert_allclose(s.net.more(0.0, sx.Diagonal(-2 * 2.0 / 0.5**2 * jnp.ones(()))).rates, 0)
+    np.testing.assert_allclose(s(0.0, x), 2 * D.rate(0.0, x, None) / 0.5**2, rtol=1e-5)
+
+
+def test_after_a_narrow_start_the_data_pull_more_than_the_dissipation():
+    _, _, s, _ = around(rate=2.0, start=0.1)
+    x, balance, data = jnp.array([1.1]), 2 * 2.0 / 0.5**2, 1 / 0.1**2
+    assert balance < data
+    np.testing.assert_allclose(s(0.0, x), -data * (x - 1) - balance**2 / data, rtol=0.05)
+    np.testing.assert_allclose(s.linear(0.0)(x), -0.5 * 0.5**2 * data * x, rtol=0.05)
+
+
+def test_the_way_back_to_a_narrow_start_is_found_before_any_training():
+    D, g, s, paths = around(rate=0.1, start=0.1)
+    draws = sx.posterior(-D + 2 * s + g, paths.end[:4], TS[::-1], 500, key=K[2])
+    exact = OU(rate=0.1, g=0.5, mean=1.0, var=0.1**2).posterior(np.asarray(paths.end[:4, 0]))
+    np.testing.assert_allclose(draws.mean(axis=0)[:, 0], exact[0], atol=0.02)
+    np.testing.assert_allclose(draws.std(axis=0)[:, 0], np.sqrt(exact[1]), atol=0.02)
+
+
+def test_modes_of_another_basis_than_the_datas_are_left_alone():
+    D, g, s, _ = around(rate=2.0, start=0.05)
+    waves = sx.Fourier(-jnp.ones(1))
+    assert s.net.more(0.0, waves) is None

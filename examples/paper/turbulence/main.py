@@ -40,7 +40,7 @@ def main(
     size = PRESETS[preset]
     began = time.process_time()
     count = size.cases + size.trajectories
-    frames = sx.stored(size.recipe.generate, count, key=jr.key(0), at=out / "data", chunk=50).load()
+    frames = sx.stored(size.recipe, count, key=jr.key(0), at=out / "data", chunk=50).load()
     data, began = time.process_time() - began, time.process_time()
     held, paths = frames[: size.cases], frames[size.cases :]
     rows: list[dict[str, Any]] = [{"seed": None} | classical(size, paths, held, jr.key(2))]
