@@ -10,7 +10,7 @@ from ..equation._algebra import SDE, AbstractDrift
 from ..equation._drift import step_drifts
 from ..equation._score import memories
 from ._exponential import ExponentialEuler
-from ._solvers import abilities, is_eulers
+from ._solvers import abilities, denoises, is_eulers
 
 __all__ = ["default_solver", "solver_of"]
 
@@ -27,11 +27,11 @@ def default_solver(equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
     part of a reversed equation would be the physics' growth alone. Before all that, where a drift has learned to repair
     the error of a solver, that solver.
     """
-    for _, trained in memories(equation):
-        if trained.solver is not None and is_eulers(trained.solver):
-            repaired = trained.solver()
-            if isinstance(equation, SDE) or not abilities(repaired).needs_noise:
-                return repaired
+    repaired = [trained.solver for _, trained in memories(equation) if trained.solver is not None]
+    # A surrogate's Euler step is the split step's too; a score that is taken after the noise is no other solver's.
+    for kind in sorted(repaired, key=denoises, reverse=True):
+        if is_eulers(kind) and (isinstance(equation, SDE) or not abilities(kind()).needs_noise):
+            return kind()
     if step_drifts(equation):
         return dfx.Euler()
     drifts = [term.drift for term in equation.summands]

@@ -269,19 +269,19 @@ def _repairs_euler(trained: Trained) -> bool:
 def warn_of_another_solver(equation: AbstractDrift | SDE, solver: dfx.AbstractSolver) -> None:
     """Warn where what was learned through one kind of method is solved by another: their errors differ."""
     for drift, trained in memories(equation):
-        if trained.solver is not None and (why := _misfit(trained.solver, type(solver))):
+        if trained.solver is not None and (why := _misfit(trained.solver, type(solver), drift.is_score)):
             warnings.warn(f"`{drift!r}` was trained through `{trained.solver.__name__}`: {why}.", stacklevel=4)
 
 
-def _misfit(made: type, used: type) -> str:
+def _misfit(made: type, used: type, is_score: bool) -> str:
     """Why what was trained through one class of solvers is wrong with another; nothing where it is not."""
     name = f"sx.{made.__name__}" if made.__module__.startswith("smdpx") else f"diffrax.{made.__name__}"
-    if denoises(made) and not denoises(used):
+    if is_score and denoises(made) and not denoises(used):
         return (
             "it is the score of states that a step's noise has blurred, and "
             f"`{used.__name__}` asks for it before the noise. Solve it by `{name}()`"
         )
-    if denoises(used) and not denoises(made):
+    if is_score and denoises(used) and not denoises(made):
         return f"`{used.__name__}` blurs states and asks for the score of the blurred ones. Leave `solver` out"
     if is_eulers(made) == is_eulers(used):
         return ""

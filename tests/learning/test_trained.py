@@ -116,6 +116,14 @@ def test_where_no_solver_is_named_what_was_repaired_is_solved_by_what_it_repairs
     assert [type(default_solver(equation)) for equation in (-P + s, surrogate, -P + 2 * s + g)] == [made] * 3
 
 
+def test_a_surrogate_of_eulers_steps_and_a_score_of_split_ones_are_solved_by_split_ones():
+    surrogate = sx.ReverseDrift(Slope(-1.0), trained=score(dfx.Euler).trained)
+    assert type(default_solver(surrogate + 2 * score(sx.SplitEuler) + g)) is sx.SplitEuler
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sx.solve(surrogate + 2 * score(sx.SplitEuler), X, [0.1, 0.0])
+
+
 def test_a_split_step_takes_scores_of_split_steps():
     with pytest.warns(UserWarning, match=r"blurred, and `Heun` asks .* `sx.SplitEuler\(\)`"):
         jax.eval_shape(lambda x: sx.solve(-P + score(sx.SplitEuler), x, [0.1, 0.0], solver=dfx.Heun()), X)

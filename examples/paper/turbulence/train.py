@@ -38,8 +38,7 @@ class Learned:
 
 def solver_step(size: Preset) -> sx.StepDrift:
     """The true equation on the points that are kept, by steps of one frame; run backwards with negative steps."""
-    recipe = dataclasses.replace(size.recipe, n_solve=size.n)
-    flow = recipe.flow_of(1e-5, 1.0)
+    flow = sx.physics.Turbulence(size.n, substeps=round(1 / size.dt))
     return sx.Drift.from_step(flow.step, reverse=sx.negative_step, dt=1.0)
 
 
