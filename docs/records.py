@@ -165,6 +165,39 @@ def benchmark_fit() -> str:
     return _simple("benchmark_fit.json", "python benchmarks/fit.py")
 
 
+def benchmark_burgers() -> str:
+    """Stochastic Burgers: calibration, and other tools beside it."""
+    return _simple("benchmark_burgers.json", "python benchmarks/burgers.py")
+
+
+def benchmark_turbulence() -> str:
+    """The generator of turbulence: how accurate, and how fast."""
+    return _simple("benchmark_turbulence.json", "python benchmarks/turbulence.py")
+
+
+def turbulence_table() -> str:
+    """Learned and known physics, with and without a score, mean ± standard deviation over seeds."""
+    record, module = _read("turbulence/inferences_cpu.json"), _example("turbulence")
+    if record is None or module is None:
+        return _not_run("python examples/paper/turbulence/main.py")
+    return "\n\n".join([_unbroken(module.table(record["rows"])), _source(record)])
+
+
+def turbulence_calibration() -> str:
+    """What `calibrate` says of the SDE's samples."""
+    record = _read("turbulence/inferences_cpu.json")
+    return "" if record is None else f"```text\n{record['calibration']}\n```"
+
+
+def turbulence_figures() -> str:
+    """One case back in time, spectra, errors along the way."""
+    return "\n\n".join(
+        _figure(f"results/turbulence/{name}", name.split(".")[0])
+        for name in ("backwards.gif", "backwards.png", "spectra.png", "errors.png")
+        if (RESULTS / "turbulence" / name).exists()
+    )
+
+
 def benchmark_losses() -> str:
     """Window and transition losses, a table for each problem."""
     record = _read("benchmark_losses.json")

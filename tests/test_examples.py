@@ -30,7 +30,7 @@ def smoke(name, tmp_path_factory):
     return folder, done
 
 
-@pytest.mark.parametrize("name", ["toy", "heat", "lorenz", "kuramoto_sivashinsky"])
+@pytest.mark.parametrize("name", ["toy", "heat", "lorenz", "kuramoto_sivashinsky", "burgers", "turbulence"])
 def test_an_example_is_one_file_that_is_read_from_top_to_bottom(name):
     lines = (ROOT / "examples" / f"{name}.py").read_text().splitlines()
     assert 40 <= len(lines) <= 80
@@ -71,6 +71,20 @@ def test_the_kuramoto_sivashinsky_example_calibrates_wave_by_wave_and_draws_its_
     assert [path.name for path in folder.iterdir()] == ["ks.png"]
 
 
+def test_the_burgers_example_calibrates_wave_by_wave_and_draws_its_figure(tmp_path_factory):
+    folder, done = smoke("burgers.py", tmp_path_factory)
+    assert "|k| = 0 " in done.stdout
+    assert "CRPS: " in done.stdout
+    assert [path.name for path in folder.iterdir()] == ["burgers.png"]
+
+
+def test_the_turbulence_example_keeps_its_data_prints_its_table_and_draws_its_figure(tmp_path_factory):
+    folder, done = smoke("turbulence.py", tmp_path_factory)
+    for answer in ("`R`", "`R + s`", "`R + 2*s`", "`R + 2*s + g`", "ensemble Kalman smoother"):
+        assert f"| {answer} |" in done.stdout
+    assert {path.name for path in folder.iterdir()} == {"data", "turbulence.png"}
+
+
 def test_an_unknown_preset_is_an_error_that_lists_the_known_ones(tmp_path):
     done = run(ROOT / "examples/paper/toy/main.py", "--preset", "large", cwd=tmp_path)
     assert done.returncode != 0
@@ -109,6 +123,22 @@ def test_the_papers_heat_run_prints_records_and_draws(tmp_path_factory):
     assert {row["scheme"] for row in records["inferences_smoke"]["rows"]} == {"exact", "mirrored step", "exponential"}
     figures = {path.stem for path in folder.glob("*.png")}
     assert figures == {"gallery", "posterior_fields", "inferences", "windows", "shifts", "solvers"}
+
+
+def test_the_papers_turbulence_run_prints_records_and_draws(tmp_path_factory):
+    folder, done = smoke("paper/turbulence/main.py", tmp_path_factory)
+    for row in (
+        "surrogate | no score",
+        "surrogate, then score | SDE",
+        "both at once | flow",
+        "ensemble Kalman smoother",
+    ):
+        assert f"| {row} |" in done.stdout
+    record = json.loads((folder / "inferences_smoke.json").read_text())
+    assert record["rows"][0]["MSE"] > 0
+    assert {path.name for path in folder.glob("*.*g*") if path.is_file()} == {
+        "backwards.png", "spectra.png", "errors.png", "backwards.gif"
+    }  # fmt: skip
 
 
 class Stopped(Exception):

@@ -41,9 +41,9 @@ class Score(AbstractDrift[Reverse]):
     **Around a dissipation.** `Score(net, g, around=D)` is the score 2D/g² + net(t, x), without a division by g²: at
     coefficient 1 it adds D + ½g²·net, so `-(A + D) + 2*s` runs the dissipative part D of the physics forward and turns
     A alone round. Of a simulator's step it is the forward step itself. In components without noise it adds nothing. A
-    network with a method `remainder(t, x, args, balance)`, as `nn.Whitened` has, leaves its own reference out, but for
-    what that pulls more than D where D states its linear part: after a narrow start, where noise and dissipation have
-    not met yet.
+    network with a method `remainder(t, x, args, balance)`, as `nn.Whitened` has, leaves its own reference out, but,
+    where D states its linear part, in modes in which that reference is damped by itself: after a narrow start, say,
+    where noise and dissipation have not met yet.
 
     Called, `s(t, x, args)`, it is ∇ₓ log p_t(x) with everything that it is counted from; 0 in components without noise.
 
@@ -115,7 +115,7 @@ class Score(AbstractDrift[Reverse]):
         return Score(net, self.g, None, self.name, self.trained)
 
     def balance(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
-        """2L/g² of the linear part L of D, an operator for each array: what a network's own reference may pull more."""
+        """2L/g² of the linear part L of D, an operator for each array: for a network with a reference of its own."""
         D = None if self.around is None or not has(self.net, "more") else self.around.linear(t, args)
         if D is None:
             return None
@@ -183,7 +183,7 @@ class Score(AbstractDrift[Reverse]):
 
 
 class _Remainder(eqx.Module):
-    """A network without its own reference, but for what that pulls more than the score's D."""
+    """A network without its own reference, but in modes that need no D."""
 
     score: Score
 

@@ -383,7 +383,7 @@ def test_after_a_narrow_start_the_data_pull_more_than_the_dissipation():
     _, _, s, _ = around(rate=2.0, start=0.1)
     x, balance, data = jnp.array([1.1]), 2 * 2.0 / 0.5**2, 1 / 0.1**2
     assert balance < data
-    np.testing.assert_allclose(s(0.0, x), -data * (x - 1) - balance**2 / data, rtol=0.05)
+    np.testing.assert_allclose(s(0.0, x), -data * (x - 1), rtol=0.05)
     np.testing.assert_allclose(s.linear(0.0)(x), -0.5 * 0.5**2 * data * x, rtol=0.05)
 
 
@@ -393,6 +393,14 @@ def test_the_way_back_to_a_narrow_start_is_found_before_any_training():
     exact = OU(rate=0.1, g=0.5, mean=1.0, var=0.1**2).posterior(np.asarray(paths.end[:4, 0]))
     np.testing.assert_allclose(draws.mean(axis=0)[:, 0], exact[0], atol=0.02)
     np.testing.assert_allclose(draws.std(axis=0)[:, 0], np.sqrt(exact[1]), atol=0.02)
+
+
+@pytest.mark.parametrize(("ratio", "share"), [(0.5, 0.0), (0.7, 0.5), (0.9, 1.0), (3.0, 1.0)])
+def test_between_them_the_reference_passes_from_the_balance_to_the_data(ratio, share):
+    x = np.tile(np.where(np.arange(32) % 2, 1.0, -1.0).astype("f")[:, None], (1, 21))
+    net = sx.nn.Whitened(small(), sx.Trajectories(x, TS))
+    balance = sx.Diagonal(-1 / ratio * jnp.ones(()))
+    np.testing.assert_allclose(net.more(0.5, balance).rates, share * (-1 + 1 / ratio), atol=1e-5)
 
 
 def test_modes_of_another_basis_than_the_datas_are_left_alone():

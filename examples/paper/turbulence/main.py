@@ -14,7 +14,6 @@ import time
 from typing import Any, Literal
 
 import jax.random as jr
-import numpy as np
 import tyro
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # `turbulence` and `record` are there
@@ -25,6 +24,7 @@ import smdpx as sx
 from turbulence.evaluate import classical, of_seed
 from turbulence.figures import draw
 from turbulence.presets import PRESETS
+from turbulence.table import table
 from turbulence.train import g, learn
 
 
@@ -62,21 +62,6 @@ def main(
     draw(out, held, shown)
     print(table(rows))
     print(f"Record and figures are in {out}.")
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown, mean ± standard deviation over seeds."""
-    names = ["MSE", "relative error", "spectral error", "90 % covers", "spread / error", "CRPS"]
-    lines = [f"| physics | inference | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
-    for kind in dict.fromkeys((row["physics"], row["inference"]) for row in rows):
-        same = [row for row in rows if (row["physics"], row["inference"]) == kind]
-        cells = []
-        for name in names:
-            values = np.array([row[name] for row in same if name in row])
-            spread = f" ± {values.std(ddof=1):.2g}" if len(values) > 1 else ""
-            cells.append(f"{values.mean():.3g}{spread}" if len(values) else "")
-        lines.append(f"| {kind[0]} | {kind[1]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
