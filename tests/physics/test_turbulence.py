@@ -236,6 +236,15 @@ def test_what_lies_before_the_first_time_is_not_kept():
     np.testing.assert_allclose(later(KEY, 2).x, RECIPE(KEY, 2).x[:, 1:], atol=1e-5)
 
 
+def test_a_recipe_in_double_precision_and_inside_of_jit():
+    with double_precision():
+        recipe = TurbulenceRuns(n=8, n_solve=16, ts=(0.0, 0.5), dt=0.1)
+        paths = recipe(KEY, 3)
+        assert paths.x.dtype == jnp.float64
+        # On a CPU each trajectory is solved on a thread of its own, but not where everything is traced.
+        np.testing.assert_allclose(jax.jit(lambda key: recipe(key, 3).x)(KEY), paths.x, atol=1e-12)
+
+
 def test_kolmogorovs_recipe():
     paths = TurbulenceRuns(8, 16, (0.0, 0.1), 0.05, viscosity=0.1, std=1.0, flow="kolmogorov")(KEY, 1)
     expected = Turbulence.kolmogorov(16, 0.1, substeps=2).step(
