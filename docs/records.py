@@ -165,6 +165,11 @@ def benchmark_fit() -> str:
     return _simple("benchmark_fit.json", "python benchmarks/fit.py")
 
 
+def benchmark_store() -> str:
+    """Reading a store, and training on it beside memory."""
+    return _simple("benchmark_store.json", "python benchmarks/store.py")
+
+
 def benchmark_losses() -> str:
     """Window and transition losses, a table for each problem."""
     record = _read("benchmark_losses.json")
