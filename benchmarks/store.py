@@ -90,43 +90,41 @@ def reading(paths):
 
 
 def speed(paths, s, stage):
-    """Updates a second between reports, and megabytes an update that came from the disk."""
-    reports, read = [], []
+    """Updates a second between reports; CPU seconds, and megabytes from the disk, an update."""
+    reports, spent = [], []
 
     def report(progress):
         reports.append(progress)
-        read.append(from_disk())
+        spent.append((time.process_time(), from_disk() / 1e6))
 
     sx.fit(-P + 2 * s, paths, key=jr.key(2), curriculum=[stage], callback=report)
     seconds = sum((b.update - a.update) / b.updates_per_second for a, b in zip(reports, reports[1:], strict=False))
     done = reports[-1].update - reports[0].update
-    return done / seconds, (read[-1] - read[0]) / 1e6 / done
+    return done / seconds, *((np.array(spent[-1]) - np.array(spent[0])) / done)
 
 
 def training(name, paths, net, stage, rounds):
     s = sx.Score(net, g)
     stored, memory = sx.StoredPaths(paths.path, memory=0), paths.load()
     stored.load()  # compares the checksums
-    rates = {"memory": [], "page cache": [], "disk": []}
+    runs = {"memory": [], "page cache": [], "disk": []}
     for _ in range(rounds):
-        rates["memory"].append(speed(memory, s, stage)[0])
-        rates["page cache"].append(speed(stored, s, stage)[0])
+        runs["memory"].append(speed(memory, s, stage))
+        runs["page cache"].append(speed(stored, s, stage))
         with dropping(stored):
-            rate, read = speed(stored, s, stage)
-        rates["disk"].append(rate)
-    drawn = stage.batch * stage.window * int(np.prod(memory.x.shape[2:])) * 4 / 1e6
-    ratio = {
-        f"{kind} / memory": float(np.median(np.array(rates[kind]) / np.array(rates["memory"])))
-        for kind in ("page cache", "disk")
-    }
+            runs["disk"].append(speed(stored, s, stage))
+    rate, cpu, read = ({kind: np.array(run)[:, i] for kind, run in runs.items()} for i in range(3))
+    away = ("page cache", "disk")
+    # Other programs' share of the machine changes from run to run: the median of the rounds' ratios.
     return {
         "what": name,
         "batch": stage.batch,
-        "store_MB": memory.x.nbytes / 1e6,
-        **ratio,
-        **{f"updates/s {kind}": float(np.median(rate)) for kind, rate in rates.items()},
-        "MB drawn an update": drawn,
-        "MB from disk an update": read,
+        "store MB": memory.x.nbytes / 1e6,
+        **{f"{kind} / memory": float(np.median(rate[kind] / rate["memory"])) for kind in away},
+        **{f"updates/s, {kind}": float(np.median(each)) for kind, each in rate.items()},
+        **{f"CPU ms an update, {kind}": 1e3 * float(np.median(each)) for kind, each in cpu.items()},
+        "MB drawn an update": stage.batch * stage.window * int(np.prod(memory.x.shape[2:])) * 4 / 1e6,
+        "MB from disk an update": float(np.median(read["disk"])),
     }
 
 
@@ -136,7 +134,7 @@ def rows(count, rounds):
         os.sync()
         yield reading(large)
         net = sx.nn.ResNet(shape=(64, 64), width=8, blocks=2, key=jr.key(1))
-        yield training("convolutions, 64²", large, net, sx.Stage(2, 100, batch=16), rounds)
+        yield training("convolutions, 64²", large, net, sx.Stage(2, 30, batch=16), rounds)
         small = sx.stored(fields((), 501), 2500, key=jr.key(0), at=folder)
         os.sync()
         net = sx.nn.MLP(key=jr.key(1))
@@ -146,7 +144,7 @@ def rows(count, rounds):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=3600, help="fields; 3,600 are a gigabyte")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     flags = "".join(f" --{name} {value}" for name, value in vars(options).items() if value != parser.get_default(name))
     record("store", "python benchmarks/store.py" + flags, rows(options.count, options.rounds))
