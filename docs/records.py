@@ -198,6 +198,11 @@ def turbulence_figures() -> str:
     )
 
 
+def benchmark_store() -> str:
+    """Reading a store, and training on it beside memory."""
+    return _simple("benchmark_store.json", "python benchmarks/store.py")
+
+
 def benchmark_losses() -> str:
     """Window and transition losses, a table for each problem."""
     record = _read("benchmark_losses.json")

@@ -108,7 +108,16 @@ def test_a_table_names_its_command_its_versions_and_its_date(tmp_path):
 def test_a_table_whose_record_is_missing_says_so(tmp_path):
     records = runpy.run_path(str(ROOT / "docs/records.py"))
     records["toy_table"].__globals__["RESULTS"] = tmp_path
-    for name in ("toy_table", "toy_figures", "ou_table", "factor_two", "benchmark_fit", "benchmark_peers"):
+    names = (
+        "toy_table",
+        "toy_figures",
+        "ou_table",
+        "factor_two",
+        "benchmark_fit",
+        "benchmark_peers",
+        "benchmark_store",
+    )
+    for name in names:
         assert records[name]().startswith("Not run yet")
 
 

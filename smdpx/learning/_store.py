@@ -214,7 +214,7 @@ class _Records(AbstractRecords):
         """The states of windows, (batch, size, ...), inside of a compiled program."""
         like, tree = jtu.tree_flatten(self.like())
         shapes = [jax.ShapeDtypeStruct((len(path), size, *leaf.shape[2:]), leaf.dtype) for leaf in like]
-        # One small array: JAX hands larger ones to a callback by way of the threads that wait for it (jax issue 24255).
+        # The host is given numbers and runs NumPy alone: a JAX program in there can wait for ever (jax issue 24255).
         where = jnp.stack([self.numbers[path], start.astype(self.numbers.dtype)], axis=-1)
         read = bound(self.files.windows, size, stride, tuple(leaf.dtype for leaf in like))
         return tree.unflatten(jax.pure_callback(read, shapes, where, vmap_method="broadcast_all"))

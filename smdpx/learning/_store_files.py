@@ -52,6 +52,28 @@ class Columns(NamedTuple):
         return f"{self.dtype.name}{list(self.row)}"
 
 
+class _Mapped(NamedTuple):
+    """A chunk in memory, by its file: what is touched is read."""
+
+    rows: np.ndarray
+    file: mmap.mmap
+
+    @classmethod
+    def of(cls, rows: np.ndarray, file: mmap.mmap) -> "_Mapped":
+        """To be read at random: what the system reads ahead of a window can be hundreds of times the window."""
+        if hasattr(mmap, "MADV_RANDOM"):  # not on Windows
+            file.madvise(mmap.MADV_RANDOM)
+        return cls(rows, file)
+
+    def soon(self, rows: np.ndarray) -> None:
+        """Some of the rows will be wanted: the system reads these now, and several of them at once."""
+        if hasattr(mmap, "MADV_WILLNEED"):
+            first = rows.ctypes.data - self.rows.ctypes.data
+            page = first // mmap.PAGESIZE * mmap.PAGESIZE
+            last = first + sum((n - 1) * step for n, step in zip(rows.shape, rows.strides, strict=True)) + rows.itemsize
+            self.file.madvise(mmap.MADV_WILLNEED, page, last - page)
+
+
 class StoreFiles(Identified):
     """An open store. Two of the same store are equal, so that a second training finds its program compiled.
 
@@ -71,7 +93,7 @@ class StoreFiles(Identified):
 
     def __init__(self, path: Path):
         self.path, self._compared = path, set()
-        self.rows = functools.lru_cache(_MOST_MAPPED)(self._rows)
+        self.mapped = functools.lru_cache(_MOST_MAPPED)(self._mapped)
         self._group = _opened(path)
         self.attributes = self._group.attrs.asdict()
         self.count, self.chunk = self.attributes["trajectories"], self.attributes["chunk"]
@@ -125,7 +147,7 @@ class StoreFiles(Identified):
         """Whether all of a chunk is there, checksums and all."""
         try:
             for name in self.columns:
-                self.rows(name, i)
+                self.mapped(name, i)
         except (OSError, ValueError):
             return False
         return True
@@ -166,9 +188,10 @@ class StoreFiles(Identified):
         chunk, inside = np.divmod(numbers, self.chunk)
         edges = [0, *(np.flatnonzero(np.diff(chunk)) + 1), len(numbers)]
         for a, b in zip(edges[:-1], edges[1:], strict=True):
-            rows, first = self.rows(name, int(chunk[a])), int(inside[a])
+            mapped, first, last = self.mapped(name, int(chunk[a])), inside[a:b].min(), inside[a:b].max()
+            mapped.soon(mapped.rows[first : last + 1])
             neighbours = b - a == 1 or (np.diff(inside[a:b]) == 1).all()
-            out[a:b] = rows[first : first + b - a] if neighbours else rows[inside[a:b]]
+            out[a:b] = mapped.rows[first : last + 1] if neighbours else mapped.rows[inside[a:b]]
         return out
 
     def windows(self, size: int, stride: int, types: Sequence[Any], where: Any) -> list[np.ndarray]:
@@ -187,12 +210,15 @@ class StoreFiles(Identified):
         in_order = [each[order].tolist() for each in (chunks, inside, places[:, 1])]
         for name, dtype in zip(self._state_names, types, strict=True):
             out = np.empty((len(places), size, *self.columns[name].row[1:]), dtype)
+            for i, row, start in zip(*in_order, strict=True):
+                mapped = self.mapped(name, i)
+                mapped.soon(mapped.rows[row, start : start + span])
             for k, i, row, start in zip(order.tolist(), *in_order, strict=True):
-                out[k] = self.rows(name, i)[row, start : start + span : stride]
+                out[k] = self.mapped(name, i).rows[row, start : start + span : stride]
             outs.append(out.reshape(*where.shape[:-1], *out.shape[1:]))
         return outs
 
-    def _rows(self, name: str, i: int) -> np.ndarray:
+    def _mapped(self, name: str, i: int) -> _Mapped:
         """Chunk i of an array, mapped into memory; its checksum is compared the first time.
 
         Raises:
@@ -203,7 +229,8 @@ class StoreFiles(Identified):
         if flaw := self._flaw(name, i):
             raise StoreDamaged(f"{flaw}: chunk {i} of the array {name!r}. {self.mend()}")
         with self.file(name, i).open("rb") as file:
-            content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        content = np.frombuffer(mapped, np.uint8)
         numbers, checksum = content[:-_CHECKSUM], content[-_CHECKSUM:].tobytes()
         if (name, i) not in self._compared and crc32c(numbers) != int.from_bytes(checksum, "little"):
             raise StoreDamaged(
@@ -212,7 +239,7 @@ class StoreFiles(Identified):
             )
         self._compared.add((name, i))
         row, dtype = self.columns[name]
-        return numbers.view(dtype).reshape(self.chunk, *row)
+        return _Mapped.of(numbers.view(dtype).reshape(self.chunk, *row), mapped)
 
     def mend(self) -> str:
         """What to write where something is missing."""

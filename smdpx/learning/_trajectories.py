@@ -1,7 +1,8 @@
 """Trajectories: states together with the times they belong to and the conditions they were made under.
 
 Times mean nothing without states, so they travel together. Whatever windows are cut from has one small interface,
-`AbstractPaths`: arrays are `Trajectories`, trajectories that are simulated for each update are `FreshPaths`.
+`AbstractPaths`: arrays are `Trajectories`, trajectories that are simulated for each update are `FreshPaths`, and those
+that lie on a disk `StoredPaths`.
 """
 
 import abc
@@ -21,7 +22,7 @@ from ..equation._drift import step_drifts
 from ..solving import _validate as validate
 from ._windows import Source, check_window, even_step, long_steps
 
-__all__ = ["AbstractPaths", "Trajectories", "check_stages", "concrete_rows", "index_of", "extreme_steps", "source_of"]
+__all__ = ["AbstractPaths", "Trajectories", "check_stages", "concrete_rows", "extreme_steps", "index_of", "source_of"]
 
 
 class AbstractPaths(eqx.Module):

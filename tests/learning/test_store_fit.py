@@ -84,7 +84,7 @@ def test_of_many_files_a_few_are_open_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("smdpx.learning._store_files._MOST_MAPPED", 2)
     paths = make(tmp_path, 60, generate, memory=0)
     same(draw(paths), draw(paths.load()))
-    assert paths.files.rows.cache_info().currsize == 2
+    assert paths.files.mapped.cache_info().currsize == 2
 
 
 def test_a_training_is_that_in_memory(store):
