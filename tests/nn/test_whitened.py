@@ -1,6 +1,7 @@
 """Scales from the data: no unit, origin or size of a component matters, and outside of the data physics decides."""
 
 import functools
+from typing import Any
 
 import diffrax as dfx
 import jax
@@ -375,7 +376,8 @@ def test_what_has_relaxed_is_counted_from_the_dissipation_alone():
     # Stationary: the data's Gaussian and the balance pull alike, and the wider the data are the less it pulls.
     D, g, s, _ = around(rate=2.0, start=10.0)
     x = jnp.array([0.3])
-    np.testing.assert_allclose(s.net.more(0.0, sx.Diagonal(-2 * 2.0 / 0.5**2 * jnp.ones(()))).rates, 0)
+    net: Any = s.net
+    np.testing.assert_allclose(net.more(0.0, sx.Diagonal(-2 * 2.0 / 0.5**2 * jnp.ones(()))).rates, 0)
     np.testing.assert_allclose(s(0.0, x), 2 * D.rate(0.0, x, None) / 0.5**2, rtol=1e-5)
 
 
@@ -406,4 +408,5 @@ def test_between_them_the_reference_passes_from_the_balance_to_the_data(ratio, s
 def test_modes_of_another_basis_than_the_datas_are_left_alone():
     D, g, s, _ = around(rate=2.0, start=0.05)
     waves = sx.Fourier(-jnp.ones(1))
-    assert s.net.more(0.0, waves) is None
+    net: Any = s.net
+    assert net.more(0.0, waves) is None
