@@ -60,7 +60,7 @@ PRESETS = {
     ),
     "cpu": Preset(
         32, 64, 0.05, 1000, 100, 39, 3, 8, 12, 1, 12,
-        _stages((2, 1500, 2e-3), (4, 300, 5e-4), (10, 60, 2e-4), batch=20), _stages((2, 600, 1e-3), batch=16),
+        _stages((2, 1200, 2e-3), (4, 200, 5e-4), (10, 30, 2e-4), batch=20), _stages((2, 400, 1e-3), batch=16),
     ),
     # The paper's: 500 epochs of windows up to 10 in batches of 20, then 250 in batches of 6 with the surrogate frozen.
     "paper": Preset(
