@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from _measure import compile_seconds, paired, record
+from _measure import best, compile_seconds, paired, record
 
 import smdpx as sx
 
@@ -212,16 +212,6 @@ def speed_rows(net):
         ("noise", best(noise, jr.key(8))),
     ):
         yield {"what": "time beside a forward pass", "of": name, "share": part / whole}
-
-
-def best(f, *arguments, times=5):
-    jax.block_until_ready(f(*arguments))
-    seconds = []
-    for _ in range(times):
-        began = time.perf_counter()
-        jax.block_until_ready(f(*arguments))
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
 
 
 def main():

@@ -175,6 +175,11 @@ def benchmark_turbulence() -> str:
     return _simple("benchmark_turbulence.json", "python benchmarks/turbulence.py")
 
 
+def benchmark_surrogate() -> str:
+    """Windows of a surrogate, and of a score beside it, against hand-written scans."""
+    return _simple("benchmark_surrogate.json", "python benchmarks/surrogate.py")
+
+
 def turbulence_table() -> str:
     """Learned and known physics, with and without a score, mean ± standard deviation over seeds."""
     record, module = _read("turbulence/inferences_cpu.json"), _example("turbulence")
