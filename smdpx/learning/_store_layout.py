@@ -137,7 +137,7 @@ class Recipe:
     @classmethod
     def of(cls, generate: Callable[..., Any], key: Key, chunk: int) -> "Recipe":
         """The recipe of chunks that `generate(fold_in(key, i), chunk)` makes."""
-        inner = generate
+        inner: Any = generate
         while hasattr(inner, "__wrapped__") or isinstance(inner, functools.partial):
             inner = inner.func if isinstance(inner, functools.partial) else inner.__wrapped__  # of `jax.jit`
         what = inner if hasattr(inner, "__qualname__") else type(inner)
