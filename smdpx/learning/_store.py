@@ -83,16 +83,17 @@ class StoredPaths(AbstractPaths):
 
     def __init__(self, path: Any, count: int | None = None, *, partial: bool = False, memory: int = 2**30):
         self.files, self.memory = StoreFiles(Path(path)), memory
-        chunk, many = self.files.chunk, self.files.count if count is None else min(count, self.files.count)
-        missing = set(self.files.missing(many))
+        first = self.files.count if count is None else min(count, self.files.count)
+        missing = set(self.files.missing(first))
         if missing and not partial:
-            raise ValueError(_says_what_is_missing(self.files, many, sorted(missing)))
-        chunks = range(self.files.chunks(many))
+            raise ValueError(_says_what_is_missing(self.files, first, sorted(missing)))
+        chunks = range(self.files.chunks(first))
         whole = [i for i in chunks if i not in missing and not (partial and not self.files.whole(i))]
         if not whole:
             raise ValueError(f"None of the {len(chunks)} chunks of {self.files.path} is whole. {self.files.mend()}")
+        chunk = self.files.chunk
         numbers = (chunk * np.array(whole, np.int32)[:, None] + np.arange(chunk, dtype=np.int32)[None]).ravel()
-        self.numbers = numbers[numbers < many]
+        self.numbers = numbers[numbers < first]
         self.ts, self.args = self.files.times(self.numbers), self.files.args(self.numbers)
 
     @property
