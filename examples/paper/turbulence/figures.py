@@ -36,7 +36,8 @@ def _backwards(out: pathlib.Path, rows: dict[str, np.ndarray], ts: np.ndarray) -
         line[0].set_ylabel(name, fontsize=7)
         for ax, m in zip(line, times, strict=True):
             _show(ax, x[0, m], rows["truth"][0, m])
-            ax.set_title(f"t = {ts[m]:g}" if line is axes[0] else "", fontsize=8)
+    for ax, m in zip(axes[0], times, strict=True):
+        ax.set_title(f"t = {ts[m]:g}", fontsize=8)
     figure.savefig(out / "backwards.png")
     plt.close(figure)
 
