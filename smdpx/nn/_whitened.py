@@ -38,8 +38,8 @@ _BOUND, _FADE = 4.0, 0.25
 # After a narrow start the score is larger than 1/√Q: on the toy a remainder in units of 1/√(Q/10) is learned better
 # (score error .13 against .16, four seeds), and in those of 1/√(Q/100) as well.
 _EARLIER = 10.0
-# Shares of the balance between which a mode passes from it to the data's Gaussian.
-_DAMPED = (0.6, 0.8)
+# Between these shares of the balance, and between these exponents of growth, a mode passes from one to the other.
+_DAMPED, _HELD = (0.6, 0.8), (1.5, 0.5)
 
 
 class Whitened(eqx.Module):
@@ -113,32 +113,33 @@ class Whitened(eqx.Module):
     ) -> State:
         """What the network adds to another reference; to one whose linear part is `balance` x, the Gaussian's rest too.
 
-        The rest makes the reference the Gaussian of the data in each mode where that is damped by itself.
+        The rest makes the reference the Gaussian of the data in each mode where that needs no dissipation to hold it.
         """
         here = self._here(t)
         added = self._remainder(t, here, x, args)
         if balance is None:
             return added
 
-        def with_rest(L: AbstractLinear | None, B: Any, own: AbstractLinear, a: Array, here: Scales, x: Array) -> Array:
+        def with_rest(L: AbstractLinear | None, B: Any, table: Moments, a: Array, here: Scales, x: Array) -> Array:
             if L is None:
                 return a
-            center = _damped(own.rates, B.rates) * jnp.where(jnp.isfinite(B.rates), B.rates, 0)
-            return a + L(x - here.mean) - L.with_rates(center)(here.mean)
+            center = _share(table, here, B.rates) * jnp.where(jnp.isfinite(B.rates), B.rates, 0)
+            return a + L(x - here.mean) - L.with_rates(center.astype(L.rates.dtype))(here.mean)
 
-        more, own = self.more(t, balance), self.linear(t)
-        return jtu.tree_map(with_rest, more, balance, own, added, here, x, is_leaf=is_part)
+        more = self.more(t, balance)
+        return jtu.tree_map(with_rest, more, balance, self.scales(), added, here, x, is_leaf=is_part)
 
     def more(self, t: RealScalarLike, balance: PyTree[AbstractLinear]) -> PyTree[AbstractLinear]:
-        """What the Gaussian pulls more than other operators, one for each array, in the modes where it is damped."""
+        """What the Gaussian pulls more than other operators, one for each array, in modes that are counted from it."""
 
-        def rest(own: AbstractLinear, other: AbstractLinear | None) -> AbstractLinear | None:
+        def rest(own: AbstractLinear, table: Moments, here: Scales, other: AbstractLinear | None) -> Any:
             if other is None or type(own) is not type(other) or own.alike != other.alike:
                 return None
-            share = _damped(own.rates, other.rates)
-            return own.with_rates(jnp.where(share > 0, share * (own.rates - other.rates.astype(own.rates.dtype)), 0))
+            share = _share(table, here, other.rates)
+            more = jnp.where(share > 0, share * (-_inverse(here.variance) - other.rates), 0)
+            return own.with_rates(more.astype(own.rates.dtype))
 
-        return jtu.tree_map(rest, self.linear(t), balance, is_leaf=is_part)
+        return self._map(rest, self.scales(), self._here(t), balance)
 
     def _remainder(self, t: RealScalarLike, here: Any, x: State, args: Args) -> State:
         def bounded(L: AbstractLinear, here: Scales, x: Array) -> Array:
@@ -187,14 +188,22 @@ def _gaussian(L: AbstractLinear, here: Scales, x: Array) -> Array:
     return alone - scale * (here.coupling.astype(away.dtype) @ (scale * away).ravel()).reshape(away.shape)
 
 
-def _damped(own: Array, balance: Array) -> Array:
-    """How far a mode is taken from the data's Gaussian, of rates -1/v, and how far from the balance 2λ/g²: 1 to 0.
+def _share(table: Moments, here: Scales, balance: Array) -> Array:
+    """How far each mode is counted from the data's Gaussian and not from the balance 2λ/g²: 1 to 0.
 
-    Backwards the Gaussian's rate is |λ| - g²/v, so half of the balance is neutral: there errors do not die.
+    Backwards the Gaussian has the rate |λ| - g²/v. A mode is counted from it where it is damped, or where what it grows
+    by over all times, ∫ (|λ| - g²/v)₊ dt, is a factor that a network can hold.
     """
-    low, high = _DAMPED
-    ratio = own / jnp.where(balance < 0, balance, -1).astype(own.dtype)
-    return jnp.where(balance < 0, jnp.clip((ratio - low) / (high - low), 0, 1), 1)
+    damped, held = _DAMPED, _HELD
+    pull, least = _inverse(here.variance), jnp.where(balance < 0, -balance, 1)
+    by_rate = jnp.clip((pull / least - damped[0]) / (damped[1] - damped[0]), 0, 1)
+    widths = jnp.diff(table.times) / (table.times[-1] - table.times[0])
+    weights = 0.5 * (jnp.pad(widths, (0, 1)) + jnp.pad(widths, (1, 0)))
+    growing = jnp.maximum(least / 2 - _inverse(table.variance), 0)
+    growth = table.noise * jnp.tensordot(weights.astype(growing.dtype), growing, axes=1)
+    by_growth = jnp.clip((growth - held[0]) / (held[1] - held[0]), 0, 1)
+    noisy = jnp.isfinite(balance)
+    return jnp.where(balance < 0, jnp.where(noisy, jnp.maximum(by_rate, jnp.where(noisy, by_growth, 0)), 0), 1)
 
 
 def _inverse(x: Array) -> Array:
