@@ -413,7 +413,7 @@ def test_what_is_damped_is_counted_from_the_data_however_fast():
     x = np.sqrt(0.5**2 / (3 * 50.0)).astype("f") * normal(4000, 21, 1)
     net: Any = sx.nn.Whitened(small((1,)), sx.Trajectories(x, TS))
     balance = -2 * 50.0 / 0.5**2
-    np.testing.assert_allclose(net.more(0.5, sx.Diagonal(balance * jnp.ones(()))).rates, 0.5 * balance, rtol=0.1)
+    np.testing.assert_allclose(net.more(0.5, sx.Diagonal(balance * jnp.ones(()))).rates, 0.5 * balance, rtol=0.2)
 
 
 def test_modes_of_another_basis_than_the_datas_are_left_alone():
