@@ -1,7 +1,8 @@
 """A fingerprint of a training: a digest of each thing that decides its future, so that a mismatch can be named.
 
-Seen are arrays, numbers, dataclasses and containers, and functions by their code, constants, defaults and what they
-close over. Not seen are global variables that a function reads, the code of functions that it calls by a global name,
+Seen are arrays, numbers, dataclasses and containers, and functions by their code, constants, defaults, what they close
+over, and what they read by a global name: numbers, arrays, containers and dataclasses, and functions of the same file.
+Not seen are other global objects, the code of functions of other files, methods that are called by their object's name,
 and the versions of libraries.
 """
 
@@ -78,7 +79,7 @@ class _Walk:
             return self.write(np.ascontiguousarray(array).tobytes())
         if isinstance(x, types.FunctionType):
             cells = [cell.cell_contents for cell in x.__closure__ or ()]
-            return self._each(x.__code__, x.__defaults__, x.__kwdefaults__, cells)
+            return self._each(x.__code__, x.__defaults__, x.__kwdefaults__, cells, _globals(x))
         if isinstance(x, types.CodeType):
             return self._each(x.co_code, x.co_consts, x.co_names)
         if isinstance(x, types.MethodType):
@@ -105,3 +106,23 @@ class _Walk:
         for part in parts:
             self.visit(part)
         self.write(b"</>")
+
+
+_DATA = (bool, int, float, complex, str, bytes, np.ndarray, np.generic, jax.Array, tuple, list, dict, set, frozenset)
+
+
+def _globals(f: types.FunctionType) -> dict[str, Any]:
+    """What a function reads by a global name, of what can be told apart by its value."""
+    names: set[str] = set()
+    codes = [f.__code__]
+    while codes:  # of functions inside of it too
+        code = codes.pop()
+        names |= set(code.co_names)
+        codes += [const for const in code.co_consts if isinstance(const, types.CodeType)]
+
+    def seen(x: Any) -> bool:
+        if isinstance(x, types.FunctionType) or hasattr(x, "__wrapped__"):
+            return getattr(x, "__module__", None) == f.__module__
+        return isinstance(x, _DATA) or (dataclasses.is_dataclass(x) and not isinstance(x, type))
+
+    return {name: f.__globals__[name] for name in sorted(names) if name in f.__globals__ and seen(f.__globals__[name])}

@@ -84,8 +84,7 @@ def fit(
             them, and those of the last are returned. Default: none, and the last averaged weights are returned.
         callback: called with a `Progress` at each report (some fifty in all); what it returns is shown.
         checkpoint: a file to write the training's state to at each report, and to resume from. It holds a fingerprint
-            of all that decides the training's future but the code of functions that are called by a global name, and
-            another training is refused.
+            of all that decides the training's future but the code of other files, and another training is refused.
         sharding: how a batch of windows lies on several devices, its first axis split:
             `NamedSharding(jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,)), PartitionSpec("batch"))`.
             Weights are on every device, and gradients are summed over them. Default: one device.

@@ -50,8 +50,8 @@ def stored(
     Args:
         generate: `generate(key, n)` makes `Trajectories`, n of them, of the same times and shapes for every key: a
             function, or best an `eqx.Module` or a frozen dataclass with the recipe as its fields, which are written
-            down too. Of these only the fields count: when the code changes, let one of them say so. Of a function the
-            digest sees its own code and what it closes over, but not what it calls by a global name.
+            down too. The digest sees these fields, the generator's code, and the numbers, arrays and functions of its
+            file that it reads by a global name; not the code of other files: when that changes, let a field say so.
         count: how many trajectories.
         key: a JAX key; chunk i is made with `fold_in(key, i)`.
         at: the directory that stores lie in.

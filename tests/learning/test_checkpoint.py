@@ -70,6 +70,30 @@ def test_a_shorter_curriculum_does_not_return_what_a_longer_one_began(tmp_path):
         fit(checkpoint=tmp_path / "state.eqx")
 
 
+RATE, NESTED = 1.0, {"rates": np.ones(2)}
+
+
+def reads_a_global(x):
+    return [RATE * y + NESTED["rates"][0] for y in calls(x)]
+
+
+def calls(x):
+    return (x + RATE,)
+
+
+def test_a_function_is_another_where_a_global_number_that_it_reads_is(monkeypatch):
+    before = digest(reads_a_global)
+    assert digest(reads_a_global) == before
+    monkeypatch.setitem(globals(), "RATE", 2.0)
+    assert digest(reads_a_global) != before
+    monkeypatch.setitem(globals(), "RATE", 1.0)
+    monkeypatch.setitem(globals(), "NESTED", {"rates": np.zeros(2)})
+    assert digest(reads_a_global) != before
+    monkeypatch.setitem(globals(), "NESTED", {"rates": np.ones(2)})
+    monkeypatch.setitem(globals(), "calls", lambda x: (x - 1,))
+    assert digest(reads_a_global) != before
+
+
 def test_functions_are_told_apart_by_their_code_and_what_they_close_over():
     def power(k):
         return lambda j: j**k
