@@ -384,3 +384,45 @@ def test_at_fixed_steps_a_sample_that_blows_up_takes_no_other_with_it():
         x = sx.solve(stiff, jnp.array([0.1, 10.0]), TS)
     assert np.isfinite(x[0]).all()
     assert not np.isfinite(x[1]).all()
+
+
+# What newcomers write first
+
+
+X2 = jnp.ones((3, 2))
+
+
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (lambda t, x, args: np.sin(x), "hands an array of JAX's to NumPy.*`jnp.sin` for `np.sin`"),
+        (lambda t, x, args: jnp.stack([x[:, 0], x[:, 1]]), r"of shape \(2,\) .*without the leading sample axis"),
+        (lambda t, x, args: args["rate"] * x, "If it reads `args`, hand them over"),
+    ],
+    ids=["NumPy", "a batch", "no args"],
+)
+def test_physics_that_fails_says_why(f, message):
+    with pytest.raises((TypeError, IndexError), match=message):
+        sx.solve(sx.Drift(f), X2, TS)
+
+
+def test_a_step_is_no_rate():
+    with pytest.raises(TypeError, match=r"Of a solver's step, \(x, dt\), write `Drift.from_step\(step\)`"):
+        sx.Drift(lambda x, dt: x)
+
+
+def test_trajectories_are_no_end_states():
+    with pytest.raises(TypeError, match="write `paths.end`"):
+        sx.posterior(-P + 2 * s + g, sx.Trajectories(PATHS, TS), TS[::-1], 2, key=KEY)
+
+
+def test_states_of_another_shape_than_the_moments():
+    paths = sx.Trajectories(jax.random.normal(KEY, (20, 6, 2)), TS)
+    score = sx.Score(sx.nn.Whitened(sx.nn.MLP(shape=(2,), widths=(4,), key=KEY), paths), g)
+    with pytest.raises(ValueError, match=r"states have shape \(2,\); got one state of shape \(4,\)"):
+        sx.solve(-P + score, jnp.ones((3, 4)), TS[::-1])
+
+
+def test_lists_are_made_arrays():
+    with pytest.raises(TypeError, match=r"Write `jnp.asarray\(x0\)`, and for one state"):
+        sx.solve(P, [[1.0, 2.0]], TS)

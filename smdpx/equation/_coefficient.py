@@ -25,9 +25,10 @@ def check_callable(f: Any, owner: str, signature: str) -> None:
     try:
         parameters.bind(*signature.strip("()").split(", "))
     except TypeError:
+        step = " Of a solver's step, (x, dt), write `Drift.from_step(step)`." if owner == "Drift" else ""
         raise TypeError(
             f"`{owner}` calls its function with {signature}; got a function of {parameters}. "
-            f"Write `lambda {signature.strip('()')}: ...`."
+            f"Write `lambda {signature.strip('()')}: ...`.{step}"
         ) from None
 
 

@@ -12,8 +12,10 @@ class Trained(NamedTuple):
         steps: the shortest and the longest step that was unrolled.
         solver: the class of the diffrax solver that unrolled them; None of a loss that unrolls nothing.
         curriculum: of each stage its window, its stride and its updates.
+        times: the first and the last time of the trajectories.
     """
 
     steps: tuple[float, float]
     solver: type | None = None
     curriculum: tuple[tuple[int, int, int], ...] = ()
+    times: tuple[float, float] | None = None

@@ -14,6 +14,7 @@ from jaxtyping import Array, Int
 from .._types import Key, State
 from ..equation._algebra import SDE, Reverse
 from ..equation._linear import AbstractLinear
+from ..learning._store import StoredPaths
 from ..learning._trajectories import Trajectories
 from ..solving import _validate as validate
 from ..solving._finite import NonFiniteWarning, exploded_draws
@@ -89,10 +90,12 @@ def calibrate(
     if not isinstance(equation, SDE) or equation.direction is not Reverse:
         raise TypeError(f"`calibrate` needs the posterior's equation, `-P + 2*s + g`; got `{equation}`.")
     if not isinstance(paths, Trajectories):
-        raise TypeError(
-            f"`calibrate` needs `Trajectories` with known starts; got {type(paths).__name__}. Simulate some: "
-            "`sx.simulate(P + g, x0, ts, key=...)`."
+        mend = (
+            "Load them: `paths.load()`."
+            if isinstance(paths, StoredPaths)
+            else ("Simulate some: `sx.simulate(P + g, x0, ts, key=...)`.")
         )
+        raise TypeError(f"`calibrate` needs `Trajectories` with known starts; got {type(paths).__name__}. {mend}")
     if (n := whole_number("n", n)) < _FEWEST:
         raise ValueError(f"`n` must be at least {_FEWEST}: fewer draws have no 90 % interval; got {n}.")
     _check_number(len(paths), "trajectories")

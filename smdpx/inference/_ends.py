@@ -14,6 +14,7 @@ from jaxtyping import Array, Int
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import first_row
+from ..learning._trajectories import AbstractPaths
 from ..solving import _validate as validate
 from ..solving._numbers import as_arrays
 
@@ -32,6 +33,8 @@ def check_ends(equation: AbstractDrift | SDE, xT: State, args: Args) -> tuple[An
     Returns:
         xT as `check_states` returns it, and the size of the largest array that one sample's drift computes on its way.
     """
+    if isinstance(xT, AbstractPaths):
+        raise TypeError("`xT` are end states, and these are whole trajectories: write `paths.end`.")
     xT = validate.check_states(xT, "xT", "case")
     validate.check_finite_states(xT, "xT", "case")
     if validate.is_concrete(equation, xT, args):

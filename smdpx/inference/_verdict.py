@@ -13,15 +13,15 @@ __all__ = ["CalibrationReport", "sentence"]
 
 _MOST_ROWS = 24
 _MENDS = {
-    "exploded draws": "Take finer steps near the start, another solver, or `nn.Whitened` with its guard; see "
-    "`sx.check_references`.",
-    "biased": "Take finer steps or a solver of second order first (`diffrax.ShARK()`); if that changes nothing, train "
-    "longer.",
+    "exploded draws": "Give more trajectories, so that fewer draws leave what was seen; then finer steps near the "
+    "start, another solver, and `sx.check_references`. Where the network is not in `nn.Whitened`, take its guard.",
+    "biased": "Train longer, or give more trajectories; then finer steps, or a solver of second order "
+    "(`diffrax.ShARK()`).",
     "overconfident": "Give more trajectories, or keep the weights that are best for some that are held out, "
     "`fit(validation=0.1)` (a score that has learned its own by heart spreads too little); then finer steps, another "
     "solver, and `sx.check_references`.",
     "underconfident": "Train longer or with a larger network; then finer steps, another solver, and "
-    "`sx.check_references`.",
+    "`sx.check_references`. Is `g` the noise of these trajectories, or larger?",
     "uneven": "See where by `sx.plot.calibration`; train longer, or take finer steps or another solver.",
     "wrong together": "Each component's intervals are right and whole states are not: train longer or with a larger "
     "network.",

@@ -217,6 +217,7 @@ def _how(
         _trained_steps(paths, strides),
         None if solver is None else type(solver),
         tuple((stage.window, stage.stride, stage.updates) for stage in curriculum),
+        (float(np.min(paths.ts)), float(np.max(paths.ts))) if validate.is_concrete(paths.ts) else None,
     )
 
 

@@ -1,6 +1,7 @@
 """How a training is run: on the host, which reports, calls back and writes checkpoints, or as one traced program."""
 
 import dataclasses
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import jax.random as jr
 import numpy as np
 
 from .._types import Key
+from ..equation._score import scores
 from ..equation._trained import Trained
 from ..solving._numbers import as_arrays
 from ..solving._validate import is_concrete
@@ -29,6 +31,8 @@ __all__ = ["FitDiverged", "Job", "run_on_host", "run_traced"]
 _FIRST = 10
 # A perfect one-step loss is about 1 in units of the noise, and untrained networks of the right scale are near it.
 _FAR_OFF = 1e4
+# The loss of data whose noise is a fifth of what g says; and updates after which it means something.
+_LITTLE, _ENOUGH = 0.04, 200
 _SCALES = "put the network between the data's own moments, `sx.nn.Whitened(net, paths)`"
 
 
@@ -146,6 +150,7 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
     start = _begin(job.training, job.curriculum[0], params, average)
     resumed, restored = checkpoint.restore((start, job.no_best_yet(start)))
     done = sum(stage.updates for stage in job.curriculum[:resumed])
+    mean = math.inf
     with showing(job.total) as show:
         for index, stage in enumerate(job.curriculum[resumed:], start=resumed):
             key = jr.fold_in(job.key, index)
@@ -186,6 +191,7 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
             if best is not None:
                 params = average = best.params
                 _warn_where_none_is_finite(best, stage)
+    _warn_of_little_noise(mean, job)
     return training.trained(average, job.how)
 
 
@@ -247,6 +253,18 @@ def _with_numbers_as_arrays(job: Job) -> Job:
         curriculum=stages,
         validation=held,
     )
+
+
+def _warn_of_little_noise(loss: float, job: Job) -> None:
+    """Warn where hardly any of the noise that g promises is in the data: then a loss near 1 has no cause."""
+    learned = job.training.loss.in_noise and job.curriculum[-1].window == 2 and job.total >= _ENOUGH
+    if learned and bool(scores(job.training.equation)) and loss < _LITTLE:
+        warnings.warn(
+            f"The loss ends at {loss:.1e}, and where the trajectories have the noise of `g` it is near 1 (in stiff "
+            "problems some tenths): is theirs smaller? Give `sx.Diffusion` the noise that they were made with; and "
+            "where they have none, `sx.Perturbed(paths, g)` or `sx.SplitEuler` (systems without noise, in the guides).",
+            stacklevel=4,  # the line that called `fit`
+        )
 
 
 def _warn_of_scales(loss: float) -> None:

@@ -151,7 +151,7 @@ class Recipe:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", what.__name__)
         name = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
         # Of a class of the user's the code counts too: it may read numbers that are no fields.
-        own = inspect.isroutine(inner) or what.__module__.split(".")[0] == __package__.split(".")[0]
+        own = inspect.isroutine(inner) or what.__module__.split(".")[0] == __name__.split(".")[0]
         return cls(name, digest((generate, None if own else type(inner).__call__, key, chunk)), written)
 
 

@@ -105,6 +105,7 @@ class Whitened(eqx.Module):
 
     def __call__(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """The score: the Gaussian's and the remainder."""
+        self._check(x)
         here = self._here(t)
         return jtu.tree_map(jnp.add, self._map(_gaussian, here, x), self._remainder(t, here, x, args))
 
@@ -115,6 +116,7 @@ class Whitened(eqx.Module):
 
         The rest makes the reference the Gaussian of the data in each mode where that needs no dissipation to hold it.
         """
+        self._check(x)
         here = self._here(t)
         added = self._remainder(t, here, x, args)
         if balance is None:
@@ -169,6 +171,17 @@ class Whitened(eqx.Module):
 
         return self._map(beyond, self._here(t), x)
 
+    def _check(self, x: State) -> None:
+        """Raise where a state is not like those that the moments are of."""
+        tables = jtu.tree_leaves(self.scales.value, is_leaf=_is_moments)
+        made, got = [table.mean.shape[1:] for table in tables], [jnp.shape(leaf) for leaf in jtu.tree_leaves(x)]
+        if made != got and len(made) == len(got):
+            one = len(made) == 1
+            raise ValueError(
+                f"`Whitened` was made from trajectories whose states have shape {made[0] if one else made}; got one "
+                f"state of shape {got[0] if one else got}. Give states like those, or make it anew from these."
+            )
+
     def _here(self, t: RealScalarLike) -> Any:
         """The scales at t of each array of the state."""
         return jtu.tree_map(lambda table: table.at(t), self.scales(), is_leaf=_is_moments)
@@ -195,11 +208,13 @@ def _share(table: Moments, here: Scales, balance: Array) -> Array:
     by over all times, ∫ (|λ| - g²/v)₊ dt, is a factor that a network can hold.
     """
     damped, held = _DAMPED, _HELD
-    pull, least = _inverse(here.variance), jnp.where(balance < 0, -balance, 1)
+    pull = _inverse(here.variance)
+    balance = jnp.broadcast_to(balance, pull.shape)
+    least = jnp.where(balance < 0, -balance, 1)
     by_rate = jnp.clip((pull / least - damped[0]) / (damped[1] - damped[0]), 0, 1)
     widths = jnp.diff(table.times) / (table.times[-1] - table.times[0])
     weights = 0.5 * (jnp.pad(widths, (0, 1)) + jnp.pad(widths, (1, 0)))
-    growing = jnp.maximum(least / 2 - _inverse(table.variance), 0)
+    growing = jnp.maximum(least[None] / 2 - _inverse(table.variance), 0)
     growth = table.noise * jnp.tensordot(weights.astype(growing.dtype), growing, axes=1)
     by_growth = jnp.clip((growth - held[0]) / (held[1] - held[0]), 0, 1)
     noisy = jnp.isfinite(balance)

@@ -138,6 +138,7 @@ def solved(
     if stepsize_controller is None:
         validate.warn_of_untrained_steps(equation, ts)
     validate.warn_of_another_solver(equation, solver)
+    validate.warn_of_untrained_times(equation, ts)
     tau, steps = abs(ts - ts[0]), abs(ts[1:] - ts[:-1])
     validate.check_resolution(ts, x0)
     times = tuple(jnp.asarray(table, validate.widest(x0)) for table in (ts, tau, steps))

@@ -46,7 +46,7 @@ def check_states(x: Any, name: str, what: str = "sample") -> Any:
         if not isinstance(leaf, jax.Array | np.ndarray):
             raise TypeError(
                 f"`{name}` must be arrays with a leading sample axis; got {type(leaf).__name__}. "
-                f"For one state write `jnp.asarray({name})[None]`."
+                f"Write `jnp.asarray({name})`, and for one state `jnp.asarray({name})[None]`."
             )
         check_precision(leaf.dtype, name)
         if leaf.ndim == 0:
@@ -262,6 +262,24 @@ def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
             )
 
 
+def warn_of_untrained_times(equation: AbstractDrift | SDE, ts: Any) -> None:
+    """Warn where a solve leaves the times that a drift was trained on: there it knows nothing."""
+    if not is_concrete(ts):
+        return
+    first, last = float(np.min(ts)), float(np.max(ts))
+    for drift, trained in memories(equation):
+        if trained.times is None:
+            continue
+        beyond = 1e-3 * (trained.times[1] - trained.times[0])
+        if first < trained.times[0] - beyond or last > trained.times[1] + beyond:
+            warnings.warn(
+                f"`{drift!r}` was trained on times from {trained.times[0]:g} to {trained.times[1]:g}, and `ts` goes "
+                f"from {first:g} to {last:g}: outside of them it knows nothing. Simulate and train over all times that "
+                "are to be solved.",
+                stacklevel=4,
+            )
+
+
 def _repairs_euler(trained: Trained) -> bool:
     return trained.solver is not None and is_eulers(trained.solver)
 
@@ -338,9 +356,24 @@ def _one_state_given(drift: AbstractDrift, x: State, name: str) -> Iterator[None
     try:
         yield
     except (IndexError, TypeError, ValueError) as error:
-        if not _without_axis(x, name):
-            raise
         why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        if isinstance(error, jax.errors.TracerArrayConversionError):
+            raise TypeError(
+                f"`{drift!r}` hands an array of JAX's to NumPy or to another library: write its function with "
+                "`jax.numpy`, `jnp.sin` for `np.sin`, or call the other library by `jax.pure_callback`."
+            ) from error
+        if "'NoneType' object is not subscriptable" in str(error):
+            raise TypeError(
+                f"`{drift!r}` failed at one sample of `{name}` ({why}). If it reads `args`, hand them over: `args=...`."
+            ) from error
+        if not _without_axis(x, name):
+            if not isinstance(error, IndexError):
+                raise
+            shapes = [leaf.shape[1:] for leaf in jtu.tree_leaves(x)]
+            raise IndexError(
+                f"`{drift!r}` failed at one sample of `{name}`, of shape {shapes[0] if len(shapes) == 1 else shapes} "
+                f"({why}). Its function sees one sample, without the leading sample axis."
+            ) from error
         raise ValueError(f"`{drift!r}` failed at one sample of `{name}` ({why}).{_without_axis(x, name)}") from error
 
 

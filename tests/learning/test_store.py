@@ -63,17 +63,17 @@ def test_a_run_that_was_stopped_ends_with_the_bytes_of_one_that_was_not(tmp_path
 
 KILLED = """
 import os, sys
-from tests.learning._stores import Waves, make
+from tests.learning._stores import AFTER, make
 
-calls, made = [], Waves.__call__
+calls = []
 
-def killed_at_the_third(self, key, count):
-    calls.append(key)
+def killed_at_the_third(paths):
+    calls.append(paths)
     if len(calls) == 3:
         os.kill(os.getpid(), 9)
-    return made(self, key, count)
+    return paths
 
-Waves.__call__ = killed_at_the_third
+AFTER.then = killed_at_the_third
 make(sys.argv[1])
 """
 

@@ -181,3 +181,22 @@ def test_slices_know_whose_steps_they_are_and_data_of_ones_own_may_say_so():
     paths = sx.Trajectories(jnp.zeros((4, 3)), [0.0, 0.1, 0.2], solver=dfx.Euler)
     assert paths[1:].made_by() is dfx.Euler
     assert sx.Trajectories(jnp.zeros((4, 3)), [0.0, 0.1, 0.2]).made_by() is None
+
+
+# Times, and noise that the data do not have
+
+
+def test_times_that_no_trajectory_had_are_a_warning():
+    s = sx.fit(-P + 2 * process.s(), grid(3, [0.0, 0.1, 0.4]), key=KEY, curriculum=ONCE)
+    assert s.trained.times == (0.0, 0.4)
+    message = r"trained on times from 0 to 0.4, and `ts` goes from 0 to 5: outside of them it knows nothing"
+    with pytest.warns(UserWarning, match=message):
+        jax.eval_shape(lambda x: sx.solve(-P + s, x, [5.0, 0.0]), X)
+    assert warned(s, ts=[0.4, 0.2, 0.0]) == []
+
+
+def test_trajectories_with_less_noise_than_g_are_a_warning():
+    still = sx.simulate(P, jax.random.normal(KEY, (64,)), TS)
+    s = sx.Score(sx.nn.MLP(widths=(4,), key=KEY), g)
+    with pytest.warns(UserWarning, match=r"loss ends at .*: is theirs smaller\? .*`sx.Perturbed\(paths, g\)`"):
+        sx.fit(-P + 2 * s, still, key=KEY, curriculum=[sx.Stage(updates=400, batch=32)])
