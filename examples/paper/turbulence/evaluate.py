@@ -51,7 +51,8 @@ def of_seed(size: Preset, learned: Learned, held: sx.Trajectories, key: jax.Arra
         x = sx.solve(equation, held.end, back, solver=solver or dfx.Euler(), key=noise)
         answers[physics, inference] = np.asarray(x)
         row = {"physics": physics, "inference": inference, **figures(x[:, -1], held.start)}
-        if isinstance(equation, sx.SDE):
+        # Twenty steps of the solver for each frame, case and draw would take longer than all trainings.
+        if isinstance(equation, sx.SDE) and physics != "the solver itself":
             row |= spread(size, equation, solver, held, jr.fold_in(key, 100 + i))
         rows.append(row)
     refined = _refined(learned, answers["surrogate, then score", "SDE"][:, -1], held, jr.fold_in(key, 200))
