@@ -9,8 +9,10 @@ and the versions of libraries.
 import dataclasses
 import functools
 import hashlib
+import sysconfig
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -108,11 +110,14 @@ class _Walk:
         self.write(b"</>")
 
 
+_INSTALLED = (*(sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")), str(Path(__file__).parents[1]))
 _DATA = (bool, int, float, complex, str, bytes, np.ndarray, np.generic, jax.Array, tuple, list, dict, set, frozenset)
 
 
 def _globals(f: types.FunctionType) -> dict[str, Any]:
-    """What a function reads by a global name, of what can be told apart by its value."""
+    """What a user's function reads by a global name, of what can be told apart by its value."""
+    if f.__code__.co_filename.startswith(_INSTALLED):  # a library's globals are its own business
+        return {}
     names: set[str] = set()
     codes = [f.__code__]
     while codes:  # of functions inside of it too
