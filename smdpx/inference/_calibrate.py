@@ -1,5 +1,6 @@
 """Are posterior samples right? Draws for held-out trajectories, whose starts are known, tested against these."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,9 @@ from jaxtyping import Array, Int
 
 from .._types import Key, State
 from ..equation._algebra import SDE, Reverse
+from ..equation._fixed import weights
 from ..equation._linear import AbstractLinear
+from ..equation._score import scores
 from ..learning._store import StoredPaths
 from ..learning._trajectories import Trajectories
 from ..solving import _validate as validate
@@ -110,7 +113,16 @@ def calibrate(
         if not issubclass(warning.category, NonFiniteWarning):
             warnings.warn(warning.message, warning.category, stacklevel=2)
     kept, where, exploded = _without_exploded(samples, paths.end)
-    return assess(kept, paths[where].start, exploded=exploded, total=n * len(paths), basis=basis, key=key_tests)
+    report = assess(kept, paths[where].start, exploded=exploded, total=n * len(paths), basis=basis, key=key_tests)
+    if report.calibrated or not _untrained(equation):
+        return report
+    first = "Its weights remember no training: `fit` returns the trained score, `s = sx.fit(...)`."
+    return dataclasses.replace(report, advice=f"{first} {report.advice}")
+
+
+def _untrained(equation: SDE) -> bool:
+    """Whether a score has weights, and no training that it remembers."""
+    return any(score.trained is None and any(jtu.tree_leaves(weights(score.net))) for _, score in scores(equation))
 
 
 def assess(

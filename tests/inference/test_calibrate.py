@@ -301,3 +301,14 @@ def test_trajectories_with_times_of_their_own_are_refused():
 def test_times_that_end_elsewhere_are_refused():
     with pytest.raises(ValueError, match="last time to their first, 1 to 0; got 1 to 0.1"):
         calibrate(how={"ts": np.linspace(1, 0.1, 10)})
+
+
+def test_a_score_that_was_never_trained_is_named():
+    P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.5)
+    paths = sx.simulate(
+        P + g, jnp.asarray(np.random.default_rng(0).normal(size=100), "f"), np.linspace(0, 1, 6), key=jr.key(0)
+    )
+    s = sx.Score(sx.nn.MLP(widths=(4,), out_scale=5.0, key=jr.key(1)), g)
+    report = sx.calibrate(-P + 2 * s + g, paths, key=jr.key(2), n=20)
+    assert not report.calibrated
+    assert report.advice.startswith("Its weights remember no training: `fit` returns the trained score")
