@@ -24,6 +24,15 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "optimized: runs long enough that its programs are worth an optimising compiler")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs():
+    """Each compiled program holds some of a process's memory maps, and where the kernel gives no more XLA crashes."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 30_000:  # of Linux's 65,530
+        jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def _quick_compilation(request):
     """Most programs here run for milliseconds: LLVM's expensive passes cost more than they save."""
