@@ -22,7 +22,7 @@ import jax.tree_util as jtu
 from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
-from ._balance import Link, blended, cancelled, links, printed
+from ._balance import Link, cancelled, guarded, links, printed
 from ._coefficient import as_coefficient, scale
 from ._diffusion import Diffusion
 from ._linear import AbstractLinear, plus, times
@@ -283,12 +283,7 @@ class Sum(AbstractDrift[Any]):
 
     def _guarded(self, back: Callable[[Scaled], State], change: State, t: Any, x: State, args: Args) -> State:
         """The change, or outside of what a score knows the physics' own: `back` is a part's the other way."""
-        physics = [part for part in self.parts if not part.drift.is_score]
-        for part in self.parts:
-            w = part.drift.outside(t, x, args)
-            if w is not None and physics:
-                return blended(w, change, part.coefficient - 1, lambda: _add(*map(back, physics)))
-        return change
+        return guarded(self.parts, lambda physics: _add(*map(back, physics)), change, t, x, args)
 
     def linear(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
         """The sum of those that the parts state."""

@@ -16,7 +16,7 @@ import jax.tree_util as jtu
 from .._types import State
 from ._coefficient import scale
 
-__all__ = ["Halves", "Link", "blended", "cancelled", "halves", "links", "printed"]
+__all__ = ["Halves", "Link", "cancelled", "guarded", "halves", "links", "printed"]
 
 
 class Link(NamedTuple):
@@ -85,7 +85,29 @@ def printed(parts: tuple[Any, ...]) -> tuple[Any, ...]:
     return cancelled(parts, tuple(link._replace(everywhere=True) for link in known))
 
 
-def blended(w: State, change: State, over: Any, back: Callable[[], State]) -> State:
+def guarded(
+    parts: tuple[Any, ...],
+    back: Callable[[list[Any]], State] | None,
+    change: State,
+    t: Any,
+    x: State,
+    args: Any,
+) -> State:
+    """The change of a sum; outside of what a score knows the physics' own: `back` is that of its parts the other way.
+
+    Without `back` it is 0 there.
+    """
+    physics = [part for part in parts if not part.drift.is_score]
+    for part in parts:
+        w = part.drift.outside(t, x, args)
+        if w is not None and physics:
+            if back is None:
+                return _blended(w, change, 0, lambda: change)
+            return _blended(w, change, part.coefficient - 1, lambda: back(physics))
+    return change
+
+
+def _blended(w: State, change: State, over: Any, back: Callable[[], State]) -> State:
     """(1 - w)·change + w·over·back(), where the first may be anything once w is 1."""
     inside = jtu.tree_map(lambda w, c: jnp.where(w < 1, (1 - w) * c, 0), w, change)
     if isinstance(over, int | float) and over == 0:  # of a flow nothing is left, and a step needs no reversal
@@ -108,7 +130,6 @@ class Halves(NamedTuple):
 def halves(parts: tuple[Any, ...]) -> Halves:
     """The two halves of a sum of drifts: outside of what a score knows the one runs forward, and the other is 0."""
     apart = cancelled(parts, links(parts))
-    own = [part for part in parts if not part.drift.is_score]
 
     def half(scores: bool) -> Callable[..., State]:
         mine = [part for part in apart if part.drift.is_score is scores]
@@ -116,13 +137,11 @@ def halves(parts: tuple[Any, ...]) -> Halves:
         def change(t: Any, x: State, dt: Any, args: Any) -> State:
             still = jtu.tree_map(jnp.zeros_like, x)
             total = _sum_of([part.increment(t, x, dt, args) for part in mine], still)
-            for part in parts:
-                w = part.drift.outside(t, x, args)
-                if w is not None and own:
-                    over = 0 if scores else part.coefficient - 1
-                    back = lambda: _sum_of([p.reversed_increment(t, x, dt, args) for p in own], still)  # noqa: E731
-                    return blended(w, total, over, back)
-            return total
+
+            def back(physics: list[Any]) -> State:
+                return _sum_of([part.reversed_increment(t, x, dt, args) for part in physics], still)
+
+            return guarded(parts, None if scores else back, total, t, x, args)
 
         return change
 

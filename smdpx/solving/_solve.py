@@ -25,6 +25,7 @@ from ._default_solver import solver_of
 from ._finite import largest, warn_of_explosions
 from ._march import Table, march
 from ._numbers import as_arrays, in_one_precision
+from ._remembered import warn_of_another_solver, warn_of_untrained_steps, warn_of_untrained_times
 from ._solvers import abilities, levy_area
 from ._terms import Clock, GridNoise, WarpedClock, lower, sign_of
 
@@ -136,9 +137,9 @@ def solved(
     validate.check_step_grid(equation, ts)
     validate.check_stepping(solver, stepsize_controller, saveat)
     if stepsize_controller is None:
-        validate.warn_of_untrained_steps(equation, ts)
-    validate.warn_of_another_solver(equation, solver)
-    validate.warn_of_untrained_times(equation, ts)
+        warn_of_untrained_steps(equation, ts)
+    warn_of_another_solver(equation, solver)
+    warn_of_untrained_times(equation, ts)
     tau, steps = abs(ts - ts[0]), abs(ts[1:] - ts[:-1])
     validate.check_resolution(ts, x0)
     times = tuple(jnp.asarray(table, validate.widest(x0)) for table in (ts, tau, steps))
