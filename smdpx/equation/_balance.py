@@ -68,7 +68,7 @@ def cancelled(parts: tuple[Any, ...], links: tuple[Link, ...]) -> tuple[Any, ...
             along, c = replace(reference, drift=summand.drift), part.coefficient * summand.coefficient
             if (link := of.get((i, j))) is not None:
                 other = parts[link.part]
-                c = c - other.coefficient
+                c, along = c - other.coefficient, replace(along, drift=other.drift)
                 if link.everywhere:
                     along = replace(along, everywhere=True)
                 else:
@@ -79,9 +79,9 @@ def cancelled(parts: tuple[Any, ...], links: tuple[Link, ...]) -> tuple[Any, ...
     return tuple(left_over)
 
 
-def printed(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+def printed(parts: tuple[Any, ...], links: tuple[Link, ...]) -> tuple[Any, ...]:
     """The summands as they are printed: what cancels is left out, but where some component is known to keep it."""
-    known = (link for link in links(parts) if not parts[link.score].drift.reference.g.has_zeros())
+    known = (link for link in links if not parts[link.score].drift.reference.g.has_zeros())
     return cancelled(parts, tuple(link._replace(everywhere=True) for link in known))
 
 
@@ -127,9 +127,9 @@ class Halves(NamedTuple):
     scores: Callable[..., State]
 
 
-def halves(parts: tuple[Any, ...]) -> Halves:
+def halves(parts: tuple[Any, ...], links: tuple[Link, ...]) -> Halves:
     """The two halves of a sum of drifts: outside of what a score knows the one runs forward, and the other is 0."""
-    apart = cancelled(parts, links(parts))
+    apart = cancelled(parts, links)
 
     def half(scores: bool) -> Callable[..., State]:
         mine = [part for part in apart if part.drift.is_score is scores]

@@ -50,6 +50,11 @@ class _InOwnPrecision(AbstractDrift[Any]):
         """Those of the drift."""
         return self.drift.summands
 
+    @property
+    def links(self) -> Any:
+        """Those of the drift."""
+        return self.drift.links
+
     def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
         """The drift's."""
         return self.widen(self.drift.rate(t, self.narrow(x), args))

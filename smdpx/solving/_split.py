@@ -49,7 +49,7 @@ class SplitEuler(AbstractFormula):
     @staticmethod
     def change(drift: AbstractDrift, times: StepTimes, x: State, dt: Array, kick: Any, args: Args) -> State:
         """The change x' - x of one sample."""
-        physics, scores = halves(drift.summands)
+        physics, scores = halves(drift.summands, drift.links)
         moved = jtu.tree_map(jnp.add, x, physics(times.start, x, dt, args))
         noisy = moved if kick is None else jtu.tree_map(jnp.add, moved, kick)
         denoised = jtu.tree_map(jnp.add, noisy, scores(times.end, noisy, dt, args))

@@ -120,6 +120,30 @@ def test_a_steps_reference_survives_jit():
     np.testing.assert_allclose(inside(equation, X), equation.increment(0.3, X, DT, None), rtol=1e-6)
 
 
+@pytest.mark.parametrize("change", ["rate", "increment"])
+def test_the_physics_is_evaluated_once_whoever_asks_for_it(change):
+    calls = []
+
+    def drag(t, x, args):
+        calls.append(t)
+        return -(x**3)
+
+    class Guarded(eqx.Module):
+        def __call__(self, t, x, args):
+            return net(t, x, args)
+
+        def outside(self, t, x):
+            return jnp.array([0.5, 0.0])
+
+    drag = sx.Drift(drag)
+    equation = -(A + drag) + 2 * sx.Score(Guarded(), g, around=drag)
+    got = equation.rate(0.3, X, None) if change == "rate" else equation.increment(0.3, X, DT, None)
+    assert len(calls) == 1
+    inside, forward = rate(-P + 2 * s), rate(P)
+    want = np.array([0.5 * inside[0] + 0.5 * forward[0], inside[1]])
+    np.testing.assert_allclose(got, want if change == "rate" else DT * want, rtol=1e-5)
+
+
 def test_linear_parts_are_those_of_what_runs():
     class Decay:
         def __call__(self, t, x, args):

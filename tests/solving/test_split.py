@@ -78,6 +78,11 @@ def test_what_a_score_is_counted_from_belongs_to_the_physics():
     np.testing.assert_allclose(x, by_hand(lambda t, x, h: h * (-x[:, ::-1] - x**3)), rtol=1e-5)
 
 
+def test_of_a_step_that_a_score_is_counted_from_the_forward_step_runs():
+    x = sx.solve(-step + 2 * sx.Score(net, g, around=step), X, TS, solver=SPLIT)[:, -1]
+    np.testing.assert_allclose(x, by_hand(lambda t, x, h: x / (1 + t * h) - x), rtol=1e-5)
+
+
 def test_outside_of_what_a_score_knows_the_physics_runs_forward():
     class Guarded(eqx.Module):
         def __call__(self, t, x, args):
