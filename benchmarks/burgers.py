@@ -71,10 +71,8 @@ def row(method, x0, truth, seen, **more):
     inside = np.stack([seen(draw) for draw in x0]), seen(truth)
     found = {"method": method}
     for name, (x, y) in {"points": (x0, truth), f"{COMPONENTS} components": inside}.items():
-        low, high = np.sort(x, axis=0)[[4, 95]]
-        spread = np.sqrt((1 + 1 / len(x)) * x.var(axis=0, ddof=1).mean())
-        found[f"{name}: 90 % covers"] = float(np.mean((low < y) & (y < high)))
-        found[f"{name}: spread/error"] = float(spread / np.sqrt(np.mean((x.mean(axis=0) - y) ** 2)))
+        found[f"{name}: 90 % covers"] = float(np.mean(sx.metrics.covered(x, y)))
+        found[f"{name}: spread/error"] = sx.metrics.spread_over_error(x, y)
         found[f"{name}: CRPS"] = float(np.mean(sx.metrics.crps(x, y)))
     return found | more
 

@@ -34,13 +34,11 @@ P, g = sx.Drift(velocity), sx.Diffusion(1.0)
 def row(method, x0, truth, seconds, training=0.0, **more):
     """The figures of one method; coverage and spread over all components and cases."""
     x0, truth = np.asarray(x0), np.asarray(truth)
-    low, high = np.sort(x0, axis=0)[[4, 94]]
-    spread = np.sqrt((1 + 1 / len(x0)) * x0.var(axis=0, ddof=1).mean())
     found = {
         "method": method,
         "cases": len(truth),
-        "coverage of 90 %": float(np.mean((low < truth) & (truth < high))),
-        "spread/error": float(spread / np.sqrt(np.mean((x0.mean(axis=0) - truth) ** 2))),
+        "coverage of 90 %": float(np.mean(sx.metrics.covered(x0, truth))),
+        "spread/error": sx.metrics.spread_over_error(x0, truth),
         "CRPS": float(np.mean(sx.metrics.crps(x0, truth))),
     }
     return found | more | {"training CPU s": training, "CPU s": seconds}

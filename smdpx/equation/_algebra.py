@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 import equinox as eqx
@@ -291,7 +290,7 @@ class Sum(AbstractDrift[Any]):
         return Sum(tuple(part.reverse() for part in self.parts), self.links).increment(t, x, dt, args)
 
     def _known(self, t: RealScalarLike, x: State, args: Args) -> tuple[Scaled, ...]:
-        """The parts with the physics' rates evaluated, once: the guard and what scores are counted from ask for them too.
+        """The parts with the rates of the physics evaluated: the guard asks for them too, and what scores count from.
 
         XLA merges such calls, but not their gradients: beside a neural surrogate a window took 1.6 of its time.
         """

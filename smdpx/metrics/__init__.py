@@ -4,17 +4,20 @@ They run on the host, not under ``jit``, and refuse values that are not finite.
 
 - Against known modes: `posterior_metric_q`.
 - Against samples of an exact posterior: `wasserstein1`, `energy_distance`, `c2st`.
-- Against truths alone: `crps`, `energy_score`; `sbc_ranks` with `sbc_pvalue` and `rank_histogram`, and `tarp`.
+- Against truths alone: `crps`, `energy_score`; `covered`, `spread_over_error`; `sbc_ranks` with `sbc_pvalue` and
+  `rank_histogram`, and `tarp`.
 - Of periodic fields: `spectral_error` and `power_spectrum`, `spread_skill` per wavenumber, `reconstruction_error`.
 
 `wasserstein1` and `sbc_pvalue` need SciPy, `c2st` scikit-learn: ``pip install "smdpx[metrics]"``.
 """
 
 from ._calibration import (
+    covered as covered,
     crps as crps,
     energy_score as energy_score,
     sbc_pvalue as sbc_pvalue,
     sbc_ranks as sbc_ranks,
+    spread_over_error as spread_over_error,
     tarp as tarp,
 )
 from ._distance import (

@@ -2,11 +2,13 @@
 
 Draws are on axis 0. With xᵢ the m draws for one truth y,
 
+    covered = x₍ₐ₎ ≤ y ≤ x₍ᵦ₎, the order statistics a = (m+1)(1-p)/2 and b = (m+1)(1+p)/2 of a level p
+    ratio² = (m+1)/m mean Var(x) / mean (x̄ - y)²
     CRPS = (1/m) Σᵢ |xᵢ - y| - 1/(2m(m-1)) Σᵢⱼ |xᵢ - xⱼ|          (energy score: Euclidean norms)
     rank = #{i : xᵢ < y} + a uniform integer in 0 ... #{i : xᵢ = y},   uniform on 0 ... m for the posterior's draws
     TARP = the rank of |y - r| among |xᵢ - r| for a random point r, in all components at once
 
-CRPS and energy score are proper scores: the true posterior has the lowest expected value. The
+CRPS and energy score are proper scores: the true posterior has the lowest expected value. Coverage,
 ranks and TARP test calibration, which draws from the prior pass as well: use them with a score.
 """
 
@@ -15,7 +17,7 @@ from typing import Any
 import jax
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._types import Key
 from ._common import (
@@ -63,6 +65,71 @@ def crps(samples: Samples, truth: Samples) -> PyTree[Float[np.ndarray, "..."]]:
     x = np.sort(draws - target, axis=0)
     weights = (2 * np.arange(1, m + 1, dtype=x.dtype) - m - 1) / (m * (m - 1))
     return np.asarray(np.mean(np.abs(x), axis=0) - np.tensordot(weights, x, axes=1))
+
+
+def covered(samples: Samples, truth: Samples, level: float = 0.9) -> PyTree[Bool[np.ndarray, "..."]]:
+    """Whether each component of the truth lies in the central interval of its draws.
+
+    The interval reaches between the draws number (m+1)(1±level)/2 of m in order, interpolated in between (Weibull's
+    quantiles): of truths and draws of one distribution it holds the share `level`, for any number of draws.
+
+    Args:
+        samples: draws, shape (draws, ...), at least two; with cases, (draws, cases, ...). Or a tree of such arrays.
+        truth: what they predict, shape (...), or a tree.
+        level: the share that is to be covered, in (0, (m-1)/(m+1)]: 19 draws are the fewest that have a 90 % interval.
+
+    Returns:
+        Of each component, shape (...) or a tree. Its mean over cases is the coverage.
+
+    Raises:
+        ValueError: shapes that don't match, a level that so few draws cannot have, or values that are not finite.
+
+    >>> import jax.random as jr
+    >>> x = jr.normal(jr.key(0), (20, 5000))  # one truth and nineteen draws of one distribution
+    >>> f"{covered(x[1:], x[0]).mean():.1f}"
+    '0.9'
+    """
+    if is_tree(samples) or is_tree(truth):
+        check_same_tree(samples=samples, truth=truth)
+        return jax.tree.map(lambda x, y: covered(x, y, level), samples, truth)
+    draws, target = as_draws(samples, truth, least=2)
+    m = len(draws)
+    if not 0 < level <= (m - 1) / (m + 1) + 1e-9:
+        raise ValueError(f"{m} draws have intervals of a level in (0, {(m - 1) / (m + 1):.3g}], got `level` = {level}")
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0, method="weibull")
+    return np.asarray((low <= target) & (target <= high))
+
+
+def spread_over_error(samples: Samples, truth: Samples) -> PyTree[float]:
+    """How large the draws' spread is beside the error of their mean, over all cases and components.
+
+    √((m+1)/m · mean Var(x) / mean (x̄ - y)²), 1 for truths and draws of one distribution, for any number of draws
+    (Fortin et al. 2014); below 1 the draws are overconfident. Of fields, `spread_skill` says it wave by wave.
+
+    Args:
+        samples: draws, shape (draws, ...), at least two; with cases, (draws, cases, ...). Or a tree of such arrays.
+        truth: what they predict, shape (...), or a tree.
+
+    Returns:
+        The ratio, of a tree one for each array. Of N independent components and cases it is 1 ± about 1/√(2N). Where
+        neither spread nor error is there, NaN.
+
+    Raises:
+        ValueError: shapes that don't match, fewer than two draws, or values that are not finite.
+
+    >>> import jax.random as jr
+    >>> x = jr.normal(jr.key(0), (10, 5000))
+    >>> f"{spread_over_error(x[1:], x[0]):.1f}"
+    '1.0'
+    """
+    if is_tree(samples) or is_tree(truth):
+        check_same_tree(samples=samples, truth=truth)
+        return jax.tree.map(spread_over_error, samples, truth)
+    draws, target = as_draws(samples, truth, least=2)
+    m = len(draws)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (m + 1) / m * draws.var(axis=0, ddof=1).mean() / np.mean((draws.mean(axis=0) - target) ** 2)
+    return float(np.sqrt(ratio))
 
 
 def energy_score(samples: Samples, truth: Samples) -> Float[np.ndarray, " cases"]:

@@ -124,7 +124,7 @@ def test_a_steps_reference_survives_jit():
 def test_the_physics_is_evaluated_once_whoever_asks_for_it(change):
     calls = []
 
-    def drag(t, x, args):
+    def counting(t, x, args):
         calls.append(t)
         return -(x**3)
 
@@ -135,7 +135,7 @@ def test_the_physics_is_evaluated_once_whoever_asks_for_it(change):
         def outside(self, t, x):
             return jnp.array([0.5, 0.0])
 
-    drag = sx.Drift(drag)
+    drag = sx.Drift(counting)
     equation = -(A + drag) + 2 * sx.Score(Guarded(), g, around=drag)
     got = equation.rate(0.3, X, None) if change == "rate" else equation.increment(0.3, X, DT, None)
     assert len(calls) == 1

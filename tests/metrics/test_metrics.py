@@ -184,6 +184,30 @@ def test_crps_does_not_depend_on_the_number_of_draws():
     assert metrics.crps(x, y).mean() == pytest.approx(1 / math.sqrt(math.pi), abs=0.02)
 
 
+def test_covered_is_the_share_of_calibrated_draws_for_any_number_of_them():
+    for m, level in ((19, 0.9), (20, 0.9), (7, 0.5)):
+        x = jax.random.normal(jax.random.key(m), (m + 1, 20_000))
+        assert np.mean(metrics.covered(x[1:], x[0], level)) == pytest.approx(level, abs=0.01)
+
+
+def test_what_does_not_vary_is_covered():
+    assert metrics.covered(np.ones((19, 3)), np.ones(3)).all()
+
+
+def test_so_few_draws_have_no_such_interval():
+    with pytest.raises(ValueError, match=r"9 draws have intervals of a level in \(0, 0.8\], got `level` = 0.9"):
+        metrics.covered(np.arange(9.0), np.array(4.0))
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_spread_over_error_is_the_scale_of_the_spread(scale):
+    x = np.asarray(jax.random.normal(jax.random.key(1), (6, 20_000)))
+    middle = x[1:].mean(axis=0)
+    draws = {"a": middle + scale * (x[1:] - middle)}
+    # The mean's error holds the draws' own, 1 + 1/m, whatever their spread.
+    assert metrics.spread_over_error(draws, {"a": x[0]})["a"] == pytest.approx(scale, rel=0.02)
+
+
 def test_energy_score_of_one_component_is_crps():
     x, y = jr.normal(K0, (6, 4, 1)), jr.normal(K1, (4, 1))
     score = metrics.energy_score(x, y)

@@ -17,7 +17,7 @@ class Preset(NamedTuple):
         dt: the longest step of that.
         trajectories: to learn from.
         cases: others, to ask about.
-        draws: posterior samples of each; their number plus one is a multiple of 20.
+        draws: posterior samples of each.
         seeds: trainings, side by side.
         modes: of the surrogate, the FNO.
         width: of the surrogate.
