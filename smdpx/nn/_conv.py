@@ -59,15 +59,21 @@ def check_boundary(boundary: str) -> None:
         raise ValueError(f'`boundary` must be "periodic" or "zero", got {boundary!r}')
 
 
-def with_time(x: Array, t: RealScalarLike) -> Array:
-    """The channels [x, t] of one field."""
-    return jnp.stack([x, jnp.broadcast_to(jnp.asarray(t, x.dtype), x.shape)], axis=-1)
+def with_time(x: Float[Array, "*cells ins"], t: RealScalarLike) -> Float[Array, "*cells more"]:
+    """The channels of one field, and t."""
+    return jnp.concatenate([x, jnp.broadcast_to(jnp.asarray(t, x.dtype), (*x.shape[:-1], 1))], axis=-1)
 
 
-def as_field(x: Any, shape: tuple[int | None, ...], dtype: Any, mend: str) -> Array:
-    """One field as an array, or an error: of the network's shape (None: of any side), in its precision."""
+def as_field(x: Any, shape: tuple[int | None, ...], dtype: Any, mend: str, channels: int | None = None) -> Array:
+    """One field as an array, or an error: of the network's shape (None: of any side), in its precision.
+
+    With ``channels`` it has so many, as its last axis.
+    """
     x = jnp.asarray(x)
-    if x.ndim != len(shape) or len(set(x.shape)) > 1 or shape[0] not in (None, x.shape[0]):
+    if channels is not None:
+        if x.shape != (*shape, channels):
+            raise ValueError(f"`x` must be one field of shape {(*shape, channels)}, got shape {x.shape}. {mend}")
+    elif x.ndim != len(shape) or len(set(x.shape)) > 1 or shape[0] not in (None, x.shape[0]):
         free = "a field (n,)" if len(shape) == 1 else "a square field (n, n)"
         expected = free if shape[0] is None else f"one field of shape {shape}"
         batch = " For a batch, write `jax.vmap(net, in_axes=(None, 0))(t, x)`."

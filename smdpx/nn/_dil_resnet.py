@@ -30,7 +30,7 @@ from ._conv import (
 
 
 class DilResNet(eqx.Module):
-    """A residual network of dilated convolutions of [x, t] that returns a field shaped like x.
+    """A residual network of dilated convolutions of [x, t] that returns a field shaped like x, or of other channels.
 
     Nothing between its first and its last layer is narrower than ``width``, and dilations let a cell see far with few
     layers: the radius of what it sees is 2 + ``blocks`` · Σ ``dilations`` cells. The defaults are the size in
@@ -42,6 +42,8 @@ class DilResNet(eqx.Module):
         width: channels of the activations.
         blocks: residual blocks.
         dilations: of a block's convolutions, in order.
+        channels: of the fields that come in and go out, which then have them as their last axis: with (6, 3) a field
+            (n, n, 6), such as velocities beside a mask and positions, becomes one (n, n, 3). Default: no such axis.
         boundary: "periodic" (cells at the border have those at the other side as neighbours) or "zero".
         key: draws the weights.
         dtype: of the weights; by default JAX's default float.
@@ -64,6 +66,7 @@ class DilResNet(eqx.Module):
     arrays: dict[str, Any]
     shape: tuple[int, ...] = eqx.field(static=True)
     dilations: tuple[int, ...] = eqx.field(static=True)
+    channels: tuple[int, int] | None = eqx.field(static=True)
     boundary: Boundary = eqx.field(static=True)
 
     def __init__(
@@ -73,52 +76,56 @@ class DilResNet(eqx.Module):
         blocks: int = 4,
         dilations: tuple[int, ...] = (1, 2, 2, 1),
         *,
+        channels: tuple[int, int] | None = None,
         boundary: Boundary = "periodic",
         key: Key,
         dtype: jax.typing.DTypeLike | None = None,
     ):
-        at_least_1(width=width, blocks=blocks, dilations=min(dilations, default=0))
+        at_least_1(width=width, blocks=blocks, dilations=min(dilations, default=0), channels=min(channels or (1,)))
         check_boundary(boundary)
         self.shape = sides(shape, "DilResNet")
-        layers = _layers(width, blocks, len(dilations), len(self.shape))
+        layers = _layers(channels or (1, 1), width, blocks, len(dilations), len(self.shape))
         self.arrays = init_layers(key, layers, jnp.result_type(float) if dtype is None else dtype)
         self.dilations = tuple(dilations)
+        self.channels = channels
         self.boundary = boundary
 
-    def __call__(self, t: RealScalarLike, x: Float[Array, "*shape"], args: Args = None) -> Float[Array, "*shape"]:
+    def __call__(self, t: RealScalarLike, x: Float[Array, "*field"], args: Args = None) -> Float[Array, "*out"]:
         """Evaluate the network on one field; ``args`` is ignored.
 
         Args:
             t: physical time, a scalar.
-            x: one field of the network's shape.
+            x: one field of the network's shape, with its channels as the last axis where it has some.
             args: ignored.
 
         Returns:
-            A field shaped like ``x``.
+            A field shaped like ``x``, or with the channels that go out.
 
         Raises:
             ValueError: ``x`` is not one field of the network's shape.
             TypeError: ``x`` has another precision than the weights.
         """
         del args
-        x = as_field(x, self.shape, self.arrays["in"]["w"].dtype, "For other sizes, `DilResNet(shape=...)`")
-        h = conv(with_time(x, t), self.arrays["in"], (1, 1), self.boundary)
+        ins = None if self.channels is None else self.channels[0]
+        x = as_field(x, self.shape, self.arrays["in"]["w"].dtype, "For other sizes, `DilResNet(shape=...)`", ins)
+        h = conv(with_time(x if self.channels else x[..., None], t), self.arrays["in"], (1, 1), self.boundary)
         for block in itertools.takewhile(self.arrays.__contains__, (f"block{i}" for i in itertools.count(1))):
             branch = h
             for i, d in enumerate(self.dilations, start=1):
                 branch = leaky_relu(conv(branch, self.arrays[block][f"conv{i}"], (d, d), self.boundary, d))
             h = h + branch
-        return conv(h, self.arrays["out"], (1, 1), self.boundary)[..., 0]
+        out = conv(h, self.arrays["out"], (1, 1), self.boundary)
+        return out if self.channels else out[..., 0]
 
 
-def _layers(width: int, blocks: int, depth: int, axes: int) -> tuple[Layer, ...]:
+def _layers(channels: tuple[int, int], width: int, blocks: int, depth: int, axes: int) -> tuple[Layer, ...]:
     def layer(path: str, outs: int, ins: int, gain: float = 1.0, activated: bool = False) -> Layer:
         return Layer(path, (outs, ins, *(3,) * axes), gain * deviation(ins * 3**axes, activated=activated))
 
-    layers = [layer("in", width, 2)]
+    layers = [layer("in", width, channels[0] + 1)]
     for i in range(1, blocks + 1):
         for j in range(1, depth + 1):
             # N branches of variance 1/N make the sum's grow by a factor of e at most, at any N.
             gain = blocks**-0.5 if j == depth else 1.0
             layers.append(layer(f"block{i}/conv{j}", width, width, gain, activated=True))
-    return (*layers, layer("out", 1, width, 0.01))
+    return (*layers, layer("out", channels[1], width, 0.01))

@@ -137,7 +137,7 @@ class ResNet(eqx.Module):
         del args
         x = as_field(x, self.shape, self.enc["in"]["w"].dtype, "For other sizes, `ResNet(shape=...)`")
         middle = f"block{(self.blocks + 1) // 2}"
-        h = conv(with_time(x / self.x_scale, t), self.enc["in"], DOWN, self.boundary)
+        h = conv(with_time((x / self.x_scale)[..., None], t), self.enc["in"], DOWN, self.boundary)
         skip = h
         for block in self._names():
             h = h + self._branch(h, self.enc[block], DOWN)

@@ -108,7 +108,7 @@ class UNet(eqx.Module):
         """
         x = as_field(x, self.shape, self.out["w"].dtype, "For other sizes, `UNet(shape=...)`")
         masks = self._masks(args, x.dtype)
-        h = with_time(x, t)
+        h = with_time(x[..., None], t)
         levels = [f"level{i + 1}" for i in range(len(self.widths))]
         skips = []
         for level in levels:

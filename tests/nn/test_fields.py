@@ -71,6 +71,8 @@ def arrays(net):
         (lambda: ResNet(64, boundary="zero", bypass_middle=True, key=KEY), 330_754),
         (lambda: UNet(64, key=KEY), 706_035),
         (lambda: FNO(key=KEY), 465_377),
+        # Marker, two velocities, mask and two positions, beside the time.
+        (lambda: DilResNet(64, channels=(6, 3), boundary="zero", key=KEY), 336_915),
     ],
 )
 def test_the_papers_networks_have_the_papers_sizes(make, count):
@@ -235,6 +237,25 @@ def test_dil_resnet_is_the_one_of_the_equations():
             branch = relu(k(branch, net.arrays[block][f"conv{i}"], d))
         h = h + branch
     np.testing.assert_allclose(apply(net, 0.3, x), k(h, net.arrays["out"], 1)[..., 0], rtol=1e-4, atol=1e-5)
+
+
+def test_dil_resnet_takes_and_gives_channels():
+    one, x = small("dilated"), fields()[0]
+    net = DilResNet(8, width=4, blocks=2, channels=(2, 3), key=KEY)
+    assert apply(net, 0.3, jnp.stack([x, x], axis=-1)).shape == (8, 8, 3)
+    # With the scalar network's weights in every channel, parts of a field are seen as the field.
+    twice = jnp.concatenate([one.arrays["in"]["w"][:, :1]] * 2 + [one.arrays["in"]["w"][:, 1:]], axis=1)
+    thrice = {name: jnp.concatenate([leaf] * 3) for name, leaf in one.arrays["out"].items()}
+    same = one.arrays | {"in": one.arrays["in"] | {"w": twice}, "out": thrice}
+    net = eqx.tree_at(lambda net: net.arrays, net, same)
+    got = apply(net, 0.3, jnp.stack([x / 4, 3 * x / 4], axis=-1))
+    np.testing.assert_allclose(got, np.stack([apply(one, 0.3, x)] * 3, axis=-1), rtol=1e-4, atol=1e-5)
+
+
+def test_dil_resnet_with_channels_names_the_shape_that_it_wants():
+    net = DilResNet(8, width=4, blocks=1, channels=(2, 3), key=KEY)
+    with pytest.raises(ValueError, match=r"`x` must be one field of shape \(8, 8, 2\), got shape \(8, 8\)"):
+        net(0.3, fields()[0])
 
 
 def test_resnet_starts_small_at_any_depth():
