@@ -56,12 +56,12 @@ def learn(many, stage, key):
 
 def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Path("runs/burgers")) -> None:
     """Simulate, learn, judge by held-out trajectories, draw a figure."""
-    many, updates, batch, draws = (8000, 4000, 128, 100) if preset == "cpu" else (400, 10, 8, 20)
+    many, updates, batch, n = (8000, 4000, 128, 100) if preset == "cpu" else (400, 10, 8, 20)
     s, paths, held = learn(many, sx.Stage(updates=updates, learning_rate=2e-3, batch=batch), jr.key(0))
-    print(sx.calibrate(-P + 2 * s + g, held, key=jr.key(1), n=draws, basis=sx.Fourier.like))
-    learned = sx.posterior(-P + 2 * s + g, held.end[:40], TS[::-1], draws, key=jr.key(2))
-    linear = sx.ensemble_smoother(paths.start, paths.end, held.end[:40], draws, key=jr.key(2))
-    learned_crps, linear_crps = (sx.metrics.crps(x, held.start[:40]).mean() for x in (learned, linear))
+    print(sx.calibrate(-P + 2 * s + g, held[:n], key=jr.key(1), n=n, basis=sx.Fourier.like))
+    learned = sx.posterior(-P + 2 * s + g, held.end[:n][:40], TS[::-1], n, key=jr.key(2))
+    linear = sx.ensemble_smoother(paths.start, paths.end, held.end[:n][:40], n, key=jr.key(2))
+    learned_crps, linear_crps = (sx.metrics.crps(x, held.start[:n][:40]).mean() for x in (learned, linear))
     print(f"CRPS: {learned_crps:.4f}, of the ensemble Kalman smoother {linear_crps:.4f}")
     figure, axes = plt.subplots(1, 4, figsize=(13, 2.8), layout="constrained", dpi=160)
     figure.suptitle("draws of the start (blue), the start, the observed end (dotted)")

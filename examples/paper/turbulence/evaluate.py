@@ -45,36 +45,34 @@ def figures(x: Any, x0: Any) -> dict[str, float]:
 
 def of_seed(size: Preset, learned: Learned, held: sx.Trajectories, key: jax.Array) -> tuple[list[Any], dict[Any, Any]]:
     """The rows of one seed, and one answer to each case by each method, (cases, times, n, n), times falling."""
-    back, rows, answers = np.asarray(held.ts)[::-1], [], {}
+    rows, answers = [], {}
     for i, (physics, inference, equation, solver) in enumerate(equations(size, learned)):
         noise = jr.fold_in(key, i) if isinstance(equation, sx.SDE) else None
-        x = sx.solve(equation, held.end, back, solver=solver or dfx.Euler(), key=noise)
-        answers[physics, inference] = np.asarray(x)
+        x = answers[physics, inference] = backwards(equation, solver, held, noise)
         row = {"physics": physics, "inference": inference, **figures(x[:, -1], held.start)}
         # Twenty steps of the solver for each frame, case and draw would take longer than all trainings.
         if isinstance(equation, sx.SDE) and physics != "the solver itself":
-            row |= spread(size, equation, solver, held, jr.fold_in(key, 100 + i))
+            # One draw of all cases after the other: more states at once no longer fit the cache.
+            keys = jr.split(jr.fold_in(key, 100 + i), size.draws)
+            row |= spread(np.stack([backwards(equation, solver, held, k)[:, -1] for k in keys]), held.start)
         rows.append(row)
     refined = _refined(learned, answers["surrogate, then score", "SDE"][:, -1], held, jr.fold_in(key, 200))
     rows.append({"physics": "surrogate, then score", "inference": "SDE, then Langevin", **refined})
     return rows, answers
 
 
-def spread(size: Preset, equation: Any, solver: Any, held: sx.Trajectories, key: jax.Array) -> dict[str, float]:
-    """Samples against the truths: coverage of the 90 % interval, and spread over error, all points together."""
-    # `solve` and not `posterior`, which rightly says that a flow with noise is none. One draw of all cases after the
-    # other: more states at once no longer fit the cache.
-    how = {"solver": solver or dfx.Euler(), "saveat": dfx.SaveAt(t1=True)}
-    back = np.asarray(held.ts)[::-1]
-    draws = [sx.solve(equation, held.end, back, key=jr.fold_in(key, j), **how) for j in range(size.draws)]
-    return of_draws(np.stack(draws), held.start)
+def backwards(equation: Any, solver: Any, held: sx.Trajectories, key: Any) -> np.ndarray:
+    """One answer to each case, (cases, times, n, n), times falling."""
+    # `solve` and not `posterior`, which rightly says that a flow with noise is none.
+    return np.asarray(sx.solve(equation, held.end, np.asarray(held.ts)[::-1], solver=solver or dfx.Euler(), key=key))
 
 
-def of_draws(draws: np.ndarray, truth: Any) -> dict[str, float]:
-    """The same of draws (draws, cases, n, n)."""
+def spread(draws: np.ndarray, truth: Any) -> dict[str, float]:
+    """Samples (draws, cases, n, n) against the truths: coverage of the 90 % interval, spread over error, CRPS."""
+    truth = np.asarray(truth)
     return {
-        "90 % covers": float(np.mean(sx.metrics.covered(draws, np.asarray(truth)))),
-        "spread / error": sx.metrics.spread_over_error(draws, np.asarray(truth)),
+        "90 % covers": float(np.mean(sx.metrics.covered(draws, truth))),
+        "spread / error": sx.metrics.spread_over_error(draws, truth),
         "CRPS": float(np.mean(sx.metrics.crps(draws, truth))),
     }
 
@@ -89,4 +87,4 @@ def classical(size: Preset, paths: sx.Trajectories, held: sx.Trajectories, key: 
     """The row of the ensemble Kalman smoother, which needs no training."""
     draws = np.asarray(sx.ensemble_smoother(paths.start, paths.end, held.end, size.draws, key=key, noise=NOISE))
     row = {"physics": "ensemble Kalman smoother", "inference": "a sample"}
-    return row | figures(draws[0], held.start) | of_draws(draws, held.start)
+    return row | figures(draws[0], held.start) | spread(draws, held.start)
