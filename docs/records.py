@@ -346,7 +346,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
+    # A bar inside of a cell, as of a wavenumber |k|, would end it.
+    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in (heads, *rows)]
     return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
 
 

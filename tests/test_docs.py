@@ -105,6 +105,11 @@ def test_a_table_names_its_command_its_versions_and_its_date(tmp_path):
         assert part in table
 
 
+def test_a_bar_in_a_cell_does_not_end_it():
+    table = runpy.run_path(str(ROOT / "docs/records.py"))["_table"]([{"verdict": "|k| = 0: narrow", "CRPS": 0.5}])
+    assert table.splitlines()[-1] == r"| \|k\| = 0: narrow | 0.5 |"
+
+
 def test_a_table_whose_record_is_missing_says_so(tmp_path):
     records = runpy.run_path(str(ROOT / "docs/records.py"))
     records["toy_table"].__globals__["RESULTS"] = tmp_path
