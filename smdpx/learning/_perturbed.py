@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
+import numpy as np
 from jaxtyping import Array
 
 from .._types import Args, Key, State
@@ -133,8 +134,12 @@ class PerturbedSource(eqx.Module):
 
 def blurred(paths: Trajectories, g: Diffusion, key: Key) -> Trajectories:
     """Trajectories with one draw of the noise."""
-    t = jnp.broadcast_to(jnp.asarray(paths.ts, validate.widest(paths.x)), jtu.tree_leaves(paths.x)[0].shape[:2])
-    noisy = _blurred(g, paths.x, t, jnp.diff(t, axis=1), paths.args, key)
+    shape, dtype = jtu.tree_leaves(paths.x)[0].shape[:2], validate.widest(paths.x)
+    # Steps are differences of times in double precision: with a far origin little is left of them in single.
+    diff = np.diff if validate.is_concrete(paths.ts) else jnp.diff
+    t, steps = (jnp.asarray(leaf, dtype) for leaf in (paths.ts, diff(paths.ts)))
+    steps = jnp.broadcast_to(steps, (shape[0], shape[1] - 1))
+    noisy = _blurred(g, paths.x, jnp.broadcast_to(t, shape), steps, paths.args, key)
     return eqx.tree_at(lambda paths: paths.x, paths, noisy)
 
 

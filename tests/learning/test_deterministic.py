@@ -104,6 +104,12 @@ def test_blurred_states_have_the_noise_of_one_step():
     np.testing.assert_allclose(windows.x.var(axis=0), [0.1, 1.1**2 * 0.1, 1.5**2 * 0.4], rtol=0.05)
 
 
+def test_the_noise_of_a_step_does_not_depend_on_the_clocks_origin():
+    here, far = (sx.Trajectories(jnp.zeros((4, 3)), origin + np.array([0.0, 1e-3, 5e-3])) for origin in (0.0, 1e4))
+    x, y = (blurred(paths, sx.Diffusion(1.0), KEY[0]).x for paths in (here, far))
+    np.testing.assert_allclose(x, y, rtol=1e-5)
+
+
 def test_the_noise_is_another_in_each_update_and_the_windows_are_the_same():
     paths = sx.Perturbed(PATHS, sx.Diffusion(1e-3))
     draw = lambda source, key: source.source([1]).draw(size=2, stride=1, batch=5, key=key)[0]  # noqa: E731
