@@ -1,5 +1,6 @@
 """Tests and the docstrings' examples: double precision is opt-in, promotion is strict, ranks are explicit."""
 
+import gc
 import os
 import pathlib
 
@@ -14,6 +15,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import pytest
+
+# Traces are millions of objects that live on in caches: looking through all of them for cycles is time for nothing.
+gc.set_threshold(20_000, 20, 100)
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
