@@ -21,13 +21,14 @@ from _measure import record
 
 import smdpx as sx
 
-EULER = dfx.Euler()
+# The default of fresh scores is Heun; named, because the score whose gradients are compared remembers its training.
+EULER, HEUN = dfx.Euler(), dfx.Heun()
 METHODS = {
     "window 2, Euler": (sx.WindowLoss(solver=EULER), 2),
-    "window 2": (sx.WindowLoss(), 2),
-    "window 4": (sx.WindowLoss(), 4),
-    "window 8": (sx.WindowLoss(), 8),
-    "window 32": (sx.WindowLoss(), 32),
+    "window 2": (sx.WindowLoss(solver=HEUN), 2),
+    "window 4": (sx.WindowLoss(solver=HEUN), 4),
+    "window 8": (sx.WindowLoss(solver=HEUN), 8),
+    "window 32": (sx.WindowLoss(solver=HEUN), 32),
     "transition": (sx.TransitionLoss(), 2),
 }
 UPDATES, BATCH, DRAWS, KEY = 4000, 256, 2000, jr.key(0)
