@@ -8,6 +8,7 @@ A tree is written down with its arrays' names in the arrays' places:
 
 import dataclasses
 import functools
+import importlib
 import inspect
 import platform
 import re
@@ -58,6 +59,9 @@ class Chunk:
             return {"value": tree}
         if type(tree) in (list, tuple):
             return {type(tree).__name__: [self._encoded(x, f"{name}/{i}", arrays) for i, x in enumerate(tree)]}
+        if (kind := _public_name(type(tree))) is not None:
+            fields = {key: self._encoded(x, f"{name}/{key}", arrays) for key, x in tree._asdict().items()}
+            return {"named": {"type": kind, "fields": fields}}
         if type(tree) is dict and all(isinstance(key, str) for key in tree):
             named = {key: (f"{name}/{quote(key, safe='')}", x) for key, x in tree.items()}
             return {"dict": {key: self._encoded(x, inner, arrays) for key, (inner, x) in named.items()}}
@@ -87,6 +91,8 @@ def decoded(node: dict[str, Any], read: Callable[[str, bool], Any], rows: bool =
         return PerSample(decoded(inner, read, True))
     if kind == "dict":
         return {key: decoded(child, read, rows) for key, child in inner.items()}
+    if kind == "named":
+        return _named_tuple(inner["type"])(**decoded({"dict": inner["fields"]}, read, rows))
     parts = [decoded(child, read, rows) for child in inner]
     return tuple(parts) if kind == "tuple" else parts
 
@@ -103,6 +109,26 @@ def row_names(header: dict[str, Any]) -> list[str]:
     return names
 
 
+def _public_name(kind: type) -> str | None:
+    """Where to import one of this library's named tuples from; None of all else."""
+    where = [part for part in kind.__module__.split(".") if not part.startswith("_")]
+    return ".".join([*where, kind.__name__]) if where[:1] == [_PACKAGE] and _is_named_tuple(kind) else None
+
+
+def _named_tuple(name: str) -> Any:
+    """The named tuple of this library that a store names: opening one runs no code of another's."""
+    module, _, kind = name.rpartition(".")
+    found = getattr(importlib.import_module(module), kind, None) if module.split(".")[0] == _PACKAGE else None
+    if not _is_named_tuple(found):
+        raise ValueError(f"The store's trajectories are made of {name}, which this smdpx does not have: update smdpx.")
+    return found
+
+
+def _is_named_tuple(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
+_PACKAGE = __name__.split(".")[0]
 # The solvers that a store can name: none of a user's own, since opening a store runs no code but this.
 _OURS = {f"smdpx.{solver.__name__}": solver for solver in (ExponentialEuler, ExponentialHeun)}
 
@@ -151,7 +177,7 @@ class Recipe:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", what.__name__)
         name = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
         # Of a class of the user's the code counts too: it may read numbers that are no fields.
-        own = inspect.isroutine(inner) or what.__module__.split(".")[0] == __name__.split(".")[0]
+        own = inspect.isroutine(inner) or what.__module__.split(".")[0] == _PACKAGE
         return cls(name, digest((generate, None if own else type(inner).__call__, key, chunk)), written)
 
 

@@ -1,0 +1,41 @@
+"""Smoke that rises around obstacles, and the parts that it is made of, each usable alone.
+
+- `Buoyancy`: the flow of arXiv:2301.10250, §4.3; `BuoyancyRuns`: recipes for data of it.
+- `StaggeredState`, `to_channels`, `from_channels`, `divergence`: the staggered grid, and how networks see it.
+- `semi_lagrangian`, `maccormack`: transport of a scalar or of a velocity.
+- `project`, `solve_pressure`: velocities without divergence, around obstacles.
+- `box`, `disc`, `solid`, `draw_obstacles`, `check_obstacles`: obstacles and their masks.
+- `Inflow`: what flows in.
+
+Warm air from a floor in a closed box, by the parts:
+
+>>> import jax, jax.numpy as jnp
+>>> from smdpx.physics import buoyancy as b
+>>> def step(x, dt):
+...     warm = b.maccormack(x.marker, x.u, x.v, dt).at[10:22, 0].add(dt)
+...     u, v = b.semi_lagrangian(x.u, x.u, x.v, dt), b.semi_lagrangian(x.v, x.u, x.v, dt)
+...     return b.StaggeredState(warm, *b.project(u, v + 0.1 * dt * (warm[:, 1:] + warm[:, :-1]) / 2))
+>>> x = jax.lax.fori_loop(0, 40, lambda i, x: step(x, 0.5), b.StaggeredState.zeros(32))
+>>> bool(x.v[16].max() > 0.3), bool(jnp.abs(b.divergence(x.u, x.v)).max() < 1e-5)
+(True, True)
+"""
+
+from ._advection import maccormack as maccormack, semi_lagrangian as semi_lagrangian
+from ._flow import Buoyancy as Buoyancy, Health as Health
+from ._grid import (
+    StaggeredState as StaggeredState,
+    divergence as divergence,
+    from_channels as from_channels,
+    to_channels as to_channels,
+)
+from ._inflow import Inflow as Inflow
+from ._obstacles import (
+    Obstacle as Obstacle,
+    box as box,
+    check_obstacles as check_obstacles,
+    disc as disc,
+    draw_obstacles as draw_obstacles,
+    solid as solid,
+)
+from ._projection import Pressure as Pressure, project as project, solve_pressure as solve_pressure
+from ._runs import BuoyancyRuns as BuoyancyRuns
