@@ -108,7 +108,7 @@ def test_a_negative_step_goes_back_where_a_mirrored_one_is_lost():
         back = sx.solve(-drift, paths.end, ts[30:19:-1], args=args)
         off[name] = size(back.marker[:, -1] - paths.x.marker[:, 20]) / size(paths.x.marker[:, 20])
     assert off["negative"] < 0.7
-    assert off["mirror"] > 10 * off["negative"]
+    assert off["mirror"] > 4 * off["negative"]
 
 
 def test_what_a_check_of_its_step_says():
@@ -214,7 +214,7 @@ EMPTY = jnp.zeros((N, N))
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (jnp.zeros((N, N - 1)), r"mask of the 16 × 16 cells, shape \(16, 16\).*got \(16, 15\).*PerSample"),
+        (jnp.zeros((N, N - 1)), r"mask of the 16 × 16 cells, shape \(16, 16\).*got \((1, )?16, 15\).*PerSample"),
         (with_(EMPTY, (3, 3), 0.5), r"1 in solid cells and 0 in fluid, nothing else; got 0.5 \(1 of 256 cells\)"),
         (jnp.ones((N, N)), "fill the domain: all 256 cells are solid"),
         (with_(EMPTY, (7, 1)), r"cover 1 of the inflow's \d+ cells.*Inflow\(centre=...\)"),
@@ -274,7 +274,7 @@ def test_a_recipe_with_such_a_dt():
 
 def test_a_pressure_that_does_not_converge_is_never_a_field():
     hasty, x = Buoyancy(N, max_iterations=1), noisy(N)
-    with pytest.raises(RuntimeError, match=r"After 1 iterations .* is \d\.\de-0\d, where 5e-07 was asked"):
+    with pytest.raises(RuntimeError, match=r"After 1 iterations .* is \d\.\de-0\d, where 1e-07 was asked"):
         hasty.step(0.0, x, DT, MASKS[0])
     with pytest.raises(RuntimeError, match=r"`project`: the pressure did not converge. After 1 iterations"):
         b.project(x.u, x.v, MASKS[0], max_iterations=1)

@@ -124,8 +124,8 @@ class Buoyancy(eqx.Module):
         """
         if masks.ndim != 3:
             raise ValueError(
-                f"`obstacles` takes a mask for each sample, shape (samples, {self.n}, {self.n}); got {masks.shape}. For "
-                "one sample write `flow.obstacles(mask[None])`."
+                f"`obstacles` takes a mask for each sample, shape (samples, {self.n}, {self.n}); got {masks.shape}. "
+                "For one sample write `flow.obstacles(mask[None])`."
             )
         self._check_mask(masks)
         return PerSample(jnp.asarray(masks, float))

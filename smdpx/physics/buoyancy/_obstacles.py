@@ -131,11 +131,17 @@ def draw_obstacles(key: Key, clear: Obstacle | None = None) -> Obstacle:
     key, key_counts = jr.split(key)
     boxes, discs = jr.randint(key_counts, (2,), 1, 3)
     clear = disc((50.0, 10.0), 5.0) if clear is None else clear
-    placed = jax.tree.map(lambda leaf: leaf[None], clear)
-    for i, draw, there in ((0, _a_box, True), (1, _a_box, boxes > 1), (2, _a_disc, True), (3, _a_disc, discs > 1)):
-        new = _placed(jr.fold_in(key, i), draw, placed)
+    nothing = Obstacle(jnp.zeros((4, 2)), jnp.zeros((4, 2)), jnp.full(4, -jnp.inf))
+    placed = jax.tree.map(lambda one, rest: jnp.concatenate([one[None], rest]), clear, nothing)
+
+    def place(placed: Obstacle, slot: tuple[Array, Array, Array]) -> tuple[Obstacle, None]:
+        i, is_box, there = slot
+        new = _placed(jr.fold_in(key, i), is_box, placed)
         new = new._replace(margin=jnp.where(there, new.margin, -jnp.inf))
-        placed = jax.tree.map(lambda all, one: jnp.concatenate([all, one[None]]), placed, new)
+        return jax.tree.map(lambda all, one: all.at[i + 1].set(one), placed, new), None
+
+    there = jnp.stack([jnp.array(True), boxes > 1, jnp.array(True), discs > 1])
+    placed, _ = jax.lax.scan(place, placed, (jnp.arange(4), jnp.arange(4) < 2, there))
     return jax.tree.map(lambda leaf: leaf[1:], placed)
 
 
@@ -161,9 +167,7 @@ def check_obstacles(
     ValueError: `obstacles` fill the domain: all 16 cells are solid, and there is nothing left that could flow.
     """
     if not is_concrete(obstacles):
-        raise TypeError(
-            f"`{who}`: values are looked at, which a JAX transformation does not know yet: call it outside."
-        )
+        raise TypeError(f"`{who}`: values are looked at, which a JAX transformation does not know: call it outside.")
     masks = np.asarray(obstacles)
     if masks.shape[-2:] != (n, n) or masks.ndim not in (2, 3):
         raise ValueError(_wrong_shape(masks.shape, n, who, " or (samples, n, n)"))
@@ -185,10 +189,9 @@ def check_obstacles(
                 "flows in would lie inside of them. Move them away, or the inflow, `Inflow(centre=...)`."
             )
         if (count := ndimage.label(mask == 0)[1]) > 1:
-            warnings.warn(
+            _warn(
                 f"{which} cut the fluid into {count} pockets, between which nothing flows. That is simulated as it is; "
-                "of each pocket the mean pressure is arbitrary.",
-                stacklevel=_outside(),
+                "of each pocket the mean pressure is arbitrary."
             )
 
 
@@ -210,12 +213,12 @@ def _wrong_shape(got: Any, n: int, who: str, or_else: str) -> str:
     )
 
 
-def _outside() -> int:
-    """The `stacklevel` at which a warning names the user's line, and not one of this library's."""
-    level, frame = 1, sys._getframe(1)
+def _warn(message: str) -> None:
+    """Warn at the user's line, and not at one of this library's, however many of these lie between."""
+    level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _INSIDE:
         level, frame = level + 1, frame.f_back
-    return level
+    warnings.warn(message, stacklevel=level)
 
 
 _INSIDE = {"smdpx", "jax", "equinox", "jaxtyping", "beartype"}
@@ -229,17 +232,18 @@ def _overlaps(one: Obstacle, others: Obstacle) -> Bool[Array, "..."]:
     return (jnp.sum(gap**2, axis=-1) <= reach**2) & (reach >= 0)
 
 
-def _placed(key: Key, draw: Any, placed: Obstacle) -> Obstacle:
-    """The first draw that overlaps nothing."""
+def _placed(key: Key, is_box: Array, placed: Obstacle) -> Obstacle:
+    """The first box or disc that overlaps nothing."""
 
     def overlaps(state: tuple[Key, Obstacle]) -> Array:
         return _overlaps(state[1], placed).any()
 
     def again(state: tuple[Key, Obstacle]) -> tuple[Key, Obstacle]:
         key, now = jr.split(state[0])
-        return key, draw(now)
+        return key, jax.tree.map(lambda a, b: jnp.where(is_box, a, b), _a_box(now), _a_disc(now))
 
-    return jax.lax.while_loop(overlaps, again, again((key, draw(key))))[1]
+    # A draw that is rejected before the first: it is the inflow's place, or whatever is to be kept clear.
+    return jax.lax.while_loop(overlaps, again, (key, jax.tree.map(lambda leaf: leaf[0], placed)))[1]
 
 
 def _corner(key: Key) -> Array:
