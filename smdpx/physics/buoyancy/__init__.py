@@ -16,7 +16,7 @@ Warm air from a floor in a closed box, by the parts:
 ...     u, v = b.semi_lagrangian(x.u, x.u, x.v, dt), b.semi_lagrangian(x.v, x.u, x.v, dt)
 ...     return b.StaggeredState(warm, *b.project(u, v + 0.1 * dt * (warm[:, 1:] + warm[:, :-1]) / 2))
 >>> x = jax.lax.fori_loop(0, 40, lambda i, x: step(x, 0.5), b.StaggeredState.zeros(32))
->>> bool(x.v[16].max() > 0.3), bool(jnp.abs(b.divergence(x.u, x.v)).max() < 1e-5)
+>>> x.marker[16].argmax().item() > 4, bool(jnp.abs(b.divergence(x.u, x.v)).max() < 1e-5)
 (True, True)
 """
 

@@ -183,8 +183,8 @@ class Buoyancy(eqx.Module):
 
         >>> import jax.numpy as jnp, smdpx as sx
         >>> x = sx.physics.buoyancy.StaggeredState.zeros(4)._replace(u=jnp.full((3, 4), 5.0))
-        >>> float(sx.physics.Buoyancy(4).longest_dt(x))  # 100/5 units of the solver's time
-        0.2
+        >>> print(f"{sx.physics.Buoyancy(4).longest_dt(x):.2f}")  # 100/5 units of the solver's time
+        0.20
         """
         return 1 / _reach(self, x, jnp.ones((), x.u.dtype))
 

@@ -173,8 +173,8 @@ def check_obstacles(
         raise ValueError(_wrong_shape(masks.shape, n, who, " or (samples, n, n)"))
     for i, mask in enumerate(masks.reshape(-1, n, n)):
         which = f"`{who}`" if masks.ndim == 2 else f"`{who}[{i}]`"
-        if not np.isin(mask, (0, 1)).all():
-            odd = mask[~np.isin(mask, (0, 1))]
+        odd = mask[(mask != 0) & (mask != 1)]
+        if odd.size:
             raise ValueError(
                 f"{which} must be 1 in solid cells and 0 in fluid, nothing else; got {odd[0]} ({odd.size} of "
                 f"{mask.size} cells). For fractions write `(fraction > 0.5).astype(float)`."
@@ -183,12 +183,14 @@ def check_obstacles(
             raise ValueError(
                 f"{which} fill the domain: all {mask.size} cells are solid, and there is nothing left that could flow."
             )
-        if inflow is not None and (over := (np.asarray(inflow) != 0) & (mask != 0)).any():
+        inlet = np.zeros((n, n), bool) if inflow is None else np.asarray(inflow) != 0
+        if (over := inlet & (mask != 0)).any():
             raise ValueError(
-                f"{which} cover {over.sum()} of the inflow's {(np.asarray(inflow) != 0).sum()} cells, so that what "
+                f"{which} cover {over.sum()} of the inflow's {inlet.sum()} cells, so that what "
                 "flows in would lie inside of them. Move them away, or the inflow, `Inflow(centre=...)`."
             )
-        if (count := ndimage.label(mask == 0)[1]) > 1:
+        _, count = ndimage.label(mask == 0)  # pyright: ignore[reportGeneralTypeIssues]
+        if count > 1:
             _warn(
                 f"{which} cut the fluid into {count} pockets, between which nothing flows. That is simulated as it is; "
                 "of each pocket the mean pressure is arbitrary."
@@ -199,8 +201,8 @@ def solid_cells(obstacles: Any, n: int, dtype: Any) -> Float[Array, "n n"]:
     """The mask of one sample as numbers, or an error that names the shape it must have."""
     if obstacles is None:
         return jnp.zeros((n, n), dtype)
-    if isinstance(obstacles, dict | list | tuple) or jnp.shape(obstacles) != (n, n):
-        got = jnp.shape(obstacles) if hasattr(obstacles, "shape") else type(obstacles).__name__
+    got = getattr(obstacles, "shape", type(obstacles).__name__)
+    if got != (n, n):
         raise ValueError(_wrong_shape(got, n, "obstacles", ""))
     return jnp.asarray(obstacles).astype(dtype)
 
