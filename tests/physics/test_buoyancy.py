@@ -81,7 +81,17 @@ def test_the_inflow_is_one_a_step_for_the_first_twenty_and_is_taken_back():
     share = b.Inflow().share(N)
     for j in (1, 19, 20, 30):
         np.testing.assert_allclose(paths.x.marker[0, j], min(j, 20) * share, rtol=1e-5)
+        assert float(paths.x.marker[0, j].sum()) == pytest.approx(min(j, 20) * float(share.sum()), rel=1e-5)
     np.testing.assert_allclose(sx.solve(-P, paths.end, ts[::-1]).marker[0, -1], 0, atol=1e-4)
+
+
+def test_the_markers_budget_against_the_inflow():
+    """Closed to rounding where nothing moves; MacCormack's transport itself keeps no total, and says so."""
+    paths = sx.simulate(P, FLOW.start(1), np.arange(41) * DT)
+    given = float(b.Inflow().share(N).sum()) * np.minimum(np.arange(1, 41), 20)
+    off = np.asarray(paths.x.marker[0, 1:].sum(axis=(1, 2))) / given - 1
+    assert abs(off[0]) < 1e-6
+    assert 1e-3 < abs(off).max() < 0.5
 
 
 def test_a_step_of_another_length_adds_its_part_of_the_inflow():
@@ -112,50 +122,35 @@ def test_a_negative_step_goes_back_where_a_mirrored_one_is_lost():
     assert off["mirror"] > 4 * off["negative"]
 
 
-def test_what_a_check_of_its_step_says():
-    x = jax.tree.map(lambda *leaves: jnp.stack(leaves), noisy(N), noisy(N, jax.random.key(1)))
-    report = sx.check(P, x, dt=DT, args=FLOW.obstacles(MASKS))
-    assert report.vjp_error is not None
-    assert report.vjp_error < 1e-2
-    assert report.batch_error < 1e-4
-
-
 # Gradients
 
 
 @pytest.mark.parametrize("steps", [1, 30])
-@pytest.mark.parametrize("of", ["state", "buoyancy", "rate"])
-def test_the_gradient_is_that_of_central_differences(steps, of):
+def test_the_gradient_is_that_of_central_differences(steps):
     with double_precision():
-        x = jax.tree.map(lambda leaf: leaf.astype(float), noisy(N))
-        direction, weights = (
-            jax.tree.map(lambda leaf: leaf.astype(float), noisy(N, jax.random.key(i))) for i in (1, 2)
-        )
+        x, direction, weights = (noisy(N, jax.random.key(i)) for i in range(3))
         mask = MASKS[0].astype(float)
 
         @jax.jit
         def end(s):
-            start = jax.tree.map(lambda a, d: a + s * d, x, direction) if of == "state" else x
-            flow = Buoyancy(
-                N,
-                b.Inflow(rate=1 + s if of == "rate" else 1.0),
-                buoyancy=0.1 + s if of == "buoyancy" else 0.1,
-            )
-            step = lambda i, x: flow.step(i.astype(float) * DT, x, DT, mask)  # noqa: E731
-            after = jax.lax.scan(lambda x, i: (step(i, x), None), start, jnp.arange(steps))[0]
+            """Of a change of the state, of the buoyancy, and of the inflow's rate."""
+            flow = Buoyancy(N, b.Inflow(rate=1 + s[2]), buoyancy=0.1 + s[1])
+            step = lambda x, i: (flow.step(i.astype(float) * DT, x, DT, mask), None)  # noqa: E731
+            start = jax.tree.map(lambda a, d: a + s[0] * d, x, direction)
+            after = jax.lax.scan(step, start, jnp.arange(steps))[0]
             return sum(jnp.sum(a * w) for a, w in zip(after, weights, strict=True))
 
-        h = 1e-6
-        numeric = (end(h) - end(-h)) / (2 * h)
-        assert float(jax.grad(end)(0.0)) == pytest.approx(float(numeric), rel=1e-6)
+        h = 1e-6 * np.eye(3)
+        numeric = [(end(jnp.array(row)) - end(jnp.array(-row))) / 2e-6 for row in h]
+        np.testing.assert_allclose(jax.grad(end)(jnp.zeros(3)), numeric, rtol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-13, 1e-20, 1e-30])
-def test_the_gradient_is_linear_in_cotangents_of_any_size(scale):
+def test_the_gradient_is_linear_in_cotangents_of_any_size():
     x, weights = noisy(N), noisy(N, jax.random.key(1))
     pull = jax.jit(lambda w: jax.vjp(lambda x: FLOW.step(0.0, x, DT, MASKS[0]), x)[1](w)[0])
-    small = pull(jax.tree.map(lambda w: scale * w, weights))
-    assert distance(jax.tree.map(lambda g: g / scale, small), pull(weights)) < 2e-6
+    for scale in (1e-3, 1e-6, 1e-13, 1e-20, 1e-30):
+        small = pull(jax.tree.map(lambda w, scale=scale: scale * w, weights))
+        assert distance(jax.tree.map(lambda g, scale=scale: g / scale, small), pull(weights)) < 2e-6
 
 
 # Data
@@ -180,13 +175,11 @@ def test_the_papers_frames():
 
 
 def test_runs_lie_in_a_store(tmp_path):
-    paths = sx.stored(RECIPE, 3, key=KEY, at=tmp_path, chunk=2)
-    loaded = paths.load()
+    loaded = sx.stored(RECIPE, 3, key=KEY, at=tmp_path, chunk=3).load()
+    made = RECIPE(jax.random.fold_in(KEY, 0), 3)
     assert isinstance(loaded.x, b.StaggeredState)
-    assert loaded.x.v.shape == (3, 3, N, N - 1)
-    first = RECIPE(jax.random.fold_in(KEY, 0), 2)
-    np.testing.assert_array_equal(loaded.x.u[:2], first.x.u)
-    np.testing.assert_array_equal(loaded.args.value[:2], first.args.value)
+    for stored, expected in zip([*loaded.x, loaded.args.value], [*made.x, made.args.value], strict=True):
+        np.testing.assert_array_equal(stored, expected)
 
 
 def test_a_score_is_learned_from_them():
@@ -282,8 +275,6 @@ def test_a_pressure_that_does_not_converge_is_never_a_field():
     assert jnp.isnan(jax.jit(hasty.step)(0.0, x, DT, MASKS[0]).u).all()
     with pytest.raises(ValueError, match="not finite"):
         sx.simulate(sx.Drift.from_step(hasty.step), hasty.start(1), [0.0, DT], args=sx.PerSample(MASKS[:1]))
-    with pytest.raises(RuntimeError, match="`BuoyancyRuns`: the pressure did not converge"):
-        BuoyancyRuns(hasty, ts=(DT, 2 * DT))(KEY, 1)
 
 
 def test_a_gradient_whose_adjoint_does_not_converge_is_nan():

@@ -106,7 +106,7 @@ def test_the_order_of_transport_where_dt_goes_with_h(transport, expected):
     bump = lambda x, y: jnp.exp(-((x - 0.2) ** 2 + y**2) / 0.05)  # noqa: E731
     with double_precision():
         errors = []
-        for n in (32, 64, 128):
+        for n in (64, 128):
             (x, y), at_u, at_v = places(n, -1.0, 1.0)
             w = -at_u[1], at_v[0]
             move = lambda i, x, w=w, n=n: transport(x, *w, 8 / n, spacing=2 / n)  # noqa: E731
@@ -122,7 +122,7 @@ def test_the_order_of_transport_in_time():
         inner = (jnp.abs(cells[0]) < 0.3) & (jnp.abs(cells[1]) < 0.3)
         exact = jnp.cos(0.4) * cells[0] + jnp.sin(0.4) * cells[1]
         errors = []
-        for steps in (4, 8, 16):
+        for steps in (8, 16):
             x = cells[0]
             for _ in range(steps):
                 x = b.semi_lagrangian(x, -at_u[1], at_v[0], 0.4 / steps, spacing=2 / 32)
@@ -133,7 +133,7 @@ def test_the_order_of_transport_in_time():
 def test_the_order_of_interpolation_in_space():
     with double_precision():
         errors = []
-        for n in (32, 64, 128):
+        for n in (32, 64):
             (x, y), _, _ = places(n)
             inner = (x > 0.2) & (x < 0.8)
             field = lambda x: jnp.sin(2 * jnp.pi * x)  # noqa: E731
@@ -275,7 +275,7 @@ def test_a_taylor_green_vortex_decays_in_a_box():
     nu, time = 0.002, 2.0
     with double_precision():
         errors = []
-        for n in (16, 32, 64):
+        for n in (32, 64):
             _, at_u, at_v = places(n)
             u = jnp.sin(jnp.pi * at_u[0]) * jnp.cos(jnp.pi * at_u[1])
             v = -jnp.cos(jnp.pi * at_v[0]) * jnp.sin(jnp.pi * at_v[1])
@@ -329,13 +329,16 @@ def test_a_manufactured_flow_is_met_at_first_order():
             u, v = (b.semi_lagrangian(part, x.u, x.v, dt, spacing=h) for part in (x.u, x.v))
             return b.StaggeredState(m, *b.project(u + dt * drive[1], v + dt * drive[2])), None
 
-        exact = lambda t: b.StaggeredState(on(m_at, t, cells), on(u_at, t, at_u), on(v_at, t, at_v))  # noqa: E731
+        @jax.jit
+        def exact(t):
+            return b.StaggeredState(on(m_at, t, cells), on(u_at, t, at_u), on(v_at, t, at_v))
+
         ts = dt * jnp.arange(steps, dtype=float)
-        x = jax.jit(lambda: jax.lax.scan(step, exact(0.0 * dt), ts)[0])()
+        x = jax.jit(lambda: jax.lax.scan(step, exact(jnp.zeros(())), ts)[0])()
         return [rms(a - e) for a, e in zip(x, exact(jnp.asarray(0.5)), strict=True)]
 
     with double_precision():
-        errors = np.array([end(n, n // 2) for n in (16, 32, 64)])
+        errors = np.array([end(n, n // 2) for n in (32, 64)])
     for part in errors.T:
         assert order(part) == pytest.approx(1, abs=0.3)
 

@@ -6,6 +6,7 @@
 with one Euler step back, w at the point itself, and bilinear interpolation. S₋ is S with -dt.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -55,8 +56,7 @@ def semi_lagrangian(
     >>> sx.physics.buoyancy.semi_lagrangian(dye, u, v, 0.5)[:, 0].tolist()
     [0.0, 0.5, 0.5, 0.0]
     """
-    along = _Shifts.of(x, u, v, dt, spacing)
-    return _Corners.around(*_padded(x, slip), along, -1).interpolated()
+    return _moved(x, _Shifts.of(x, u, v, dt, spacing), slip=slip, corrected=False)
 
 
 def maccormack(
@@ -72,7 +72,7 @@ def maccormack(
 
     Of second order in h, where dt goes with h and the velocity does not change in time along a path; the clamp, to the
     four values around the point traced back to, keeps it within what was there and costs an order at extrema. The clamp
-    has ties where x is flat: there a gradient is one of several.
+    has ties where x is flat: there a gradient is one of several. Neither this nor `semi_lagrangian` keeps the total of x.
 
     Args:
         x: as for `semi_lagrangian`.
@@ -94,12 +94,7 @@ def maccormack(
     >>> sx.physics.buoyancy.maccormack(ramp, u, v, 0.5)[3:5, 0].tolist()
     [2.5, 3.5]
     """
-    along = _Shifts.of(x, u, v, dt, spacing)
-    corners = _Corners.around(*_padded(x, slip), along, -1)
-    there = corners.interpolated()
-    back = _Corners.around(*_padded(there, slip), along, 1).interpolated()
-    low, high = corners.limits()
-    return jnp.clip(there + (x - back) / 2, low, high)
+    return _moved(x, _Shifts.of(x, u, v, dt, spacing), slip=slip, corrected=True)
 
 
 class _Shifts(NamedTuple):
@@ -135,6 +130,19 @@ def _padded(x: Array, slip: bool) -> tuple[Array, tuple[int, int]]:
     else:
         pads = (along, 1)
     return jnp.pad(x, [(pad, pad) for pad in pads]), pads
+
+
+# One program, where a call outside of `jax.jit` would compile each of its operations.
+@functools.partial(jax.jit, static_argnames=("slip", "corrected"))
+def _moved(x: Array, along: _Shifts, *, slip: bool, corrected: bool) -> Array:
+    """A field moved by its points' shifts, with MacCormack's correction or without."""
+    corners = _Corners.around(*_padded(x, slip), along, -1)
+    there = corners.interpolated()
+    if not corrected:
+        return there
+    back = _Corners.around(*_padded(there, slip), along, 1).interpolated()
+    low, high = corners.limits()
+    return jnp.clip(there + (x - back) / 2, low, high)
 
 
 class _Corners(NamedTuple):

@@ -4,6 +4,7 @@ Both are a rectangle with a margin around it: a box has no margin, a disc no sid
 their rectangles, (max(0, gap along x), max(0, gap along y)), is no longer than both margins together.
 """
 
+import functools
 import sys
 import warnings
 from typing import Any, NamedTuple
@@ -98,14 +99,20 @@ def solid(*obstacles: Obstacle, n: int, length: float = 100.0) -> Float[Array, "
     >>> jax.vmap(lambda o: b.solid(o, n=16))(obstacles).shape
     (5, 16, 16)
     """
+    inside = jnp.zeros((n, n), bool)
+    for each in obstacles:
+        inside |= _covered(each, n, jnp.asarray(length, float))
+    return inside.astype(float)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _covered(obstacle: Obstacle, n: int, length: Array) -> Bool[Array, "n n"]:
+    """The cells whose centre lies in an obstacle, or in one of several."""
     centres = (jnp.arange(n, dtype=float) + 0.5) * (length / n)
     points = jnp.stack(jnp.meshgrid(centres, centres, indexing="ij"), axis=-1)
     cells = Obstacle(points, points, jnp.zeros((n, n)))
-    inside = jnp.zeros((n, n), bool)
-    for each in obstacles:
-        several = Obstacle(each.low.reshape(-1, 2), each.high.reshape(-1, 2), each.margin.ravel())
-        inside |= jax.vmap(lambda one: _overlaps(one, cells))(several).any(axis=0)
-    return inside.astype(centres.dtype)
+    several = Obstacle(obstacle.low.reshape(-1, 2), obstacle.high.reshape(-1, 2), obstacle.margin.ravel())
+    return jax.vmap(lambda one: _overlaps(one, cells))(several).any(axis=0)
 
 
 def draw_obstacles(key: Key, clear: Obstacle | None = None) -> Obstacle:
