@@ -72,7 +72,7 @@ def maccormack(
 
     Of second order in h, where dt goes with h and the velocity does not change in time along a path; the clamp, to the
     four values around the point traced back to, keeps it within what was there and costs an order at extrema. The clamp
-    has ties where x is flat: there a gradient is one of several. Neither this nor `semi_lagrangian` keeps the total of x.
+    has ties where x is flat: there a gradient is one of several. As `semi_lagrangian`, it does not keep the total.
 
     Args:
         x: as for `semi_lagrangian`.

@@ -47,8 +47,8 @@ class Buoyancy(eqx.Module):
     As a solver's step, `Drift.from_step(flow.step, reverse=sx.negative_step)`: the marker is transported (MacCormack)
     and the inflow added, the velocity is transported (semi-Lagrangian) and β times the new marker added upwards, and
     what diverges is projected out. Backwards the same with a negative dt, so that the inflow is taken away again. Of
-    first order in dt, and in h where dt goes with h. The total of the marker is not kept: without obstacles at 64² it is
-    .98 of what flowed in at t = .1, and 1.4 times that at t = .65, as MacCormack's scheme has it.
+    first order in dt, and in h where dt goes with h. MacCormack's scheme does not keep the marker's total: without
+    obstacles at 64² it is .98 of what has flowed in at t = .1, and 1.4 times that at t = .65.
 
     The equation's time and the solver's differ: the paper's frames are .01 apart, and one step of the solver of 1. So
     dt is in units of the equation's time, and the solver takes `time_scale` · dt. Lengths are those of the box,
