@@ -17,7 +17,7 @@ Smoke in a closed box, by the parts:
 ...     return b.StaggeredState(smoke, *b.project(u, v + 0.1 * dt * (smoke[:, 1:] + smoke[:, :-1]) / 2))
 >>> x = b.StaggeredState.zeros(32)._replace(marker=b.solid(b.disc((50, 25), 15), n=32))
 >>> x = jax.lax.fori_loop(0, 40, lambda i, x: step(x, 0.5), x)
->>> print(f"{(x.marker.sum(0) @ jnp.arange(32) / x.marker.sum()):.0f} of 32 cells above the floor")  # at first 8
+>>> print(f"{(x.marker.sum(0) @ jnp.arange(32.0) / x.marker.sum()):.0f} of 32 cells above the floor")  # at first 8
 13 of 32 cells above the floor
 """
 
