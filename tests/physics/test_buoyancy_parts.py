@@ -50,13 +50,27 @@ def test_channels_give_the_state_back_to_the_bit():
 def test_what_channels_pad_is_the_edge():
     u, v = faces(N)
     channels = b.to_channels(b.StaggeredState(jnp.zeros((N, N)), u, v))
-    np.testing.assert_array_equal(channels[1, -1], u[-1])
-    np.testing.assert_array_equal(channels[2, :, -1], v[:, -1])
+    np.testing.assert_array_equal(channels[-1, :, 1], u[-1])
+    np.testing.assert_array_equal(channels[:, -1, 2], v[:, -1])
+
+
+def test_a_network_is_shown_the_state_the_obstacles_and_where_each_cell_is():
+    x, mask, seen = b.StaggeredState(jnp.ones((4, 4)), jnp.ones((3, 4)), jnp.ones((4, 3))), jnp.eye(4), []
+
+    def net(t, h):
+        seen.append(h)
+        return t * h[..., 3:]
+
+    y = b.OnCells(net)(2.0, x, mask)
+    np.testing.assert_array_equal(seen[0][..., 3], mask)
+    np.testing.assert_allclose(seen[0][1, 3, 4:], [1.5 / 4, 3.5 / 4])
+    np.testing.assert_array_equal(y.marker, 2 * mask)
+    np.testing.assert_array_equal(b.OnCells(net)(2.0, x, None).marker, 0)
 
 
 @pytest.mark.usefixtures("as_users_run")
 def test_other_shapes_of_channels_and_states():
-    with pytest.raises(ValueError, match=r"shape \(3, n, n\); got shape \(2, 3, 4, 4\).*vmap"):
+    with pytest.raises(ValueError, match=r"shape \(n, n, 3\); got shape \(2, 3, 4, 4\).*vmap"):
         b.from_channels(jnp.zeros((2, 3, 4, 4)))
     with pytest.raises(ValueError, match=r"`to_channels`.*u \(3, 4\) and v \(4, 3\); got \(4, 4\), \(4, 4\)"):
         b.to_channels(b.StaggeredState(*jnp.zeros((3, 4, 4))))

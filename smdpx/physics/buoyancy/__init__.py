@@ -1,7 +1,7 @@
 """Smoke that rises around obstacles, and the parts that it is made of, each usable alone.
 
 - `Buoyancy`: the flow of arXiv:2301.10250, §4.3; `BuoyancyRuns`: recipes for data of it.
-- `StaggeredState`, `to_channels`, `from_channels`, `divergence`: the staggered grid, and how networks see it.
+- `StaggeredState`, `divergence`: the staggered grid. `OnCells`, `to_channels`, `from_channels`: how networks see it.
 - `semi_lagrangian`, `maccormack`: transport of a scalar or of a velocity.
 - `project`, `solve_pressure`: velocities without divergence, around obstacles.
 - `box`, `disc`, `solid`, `draw_obstacles`, `check_obstacles`: obstacles and their masks.
@@ -30,6 +30,7 @@ from ._grid import (
     to_channels as to_channels,
 )
 from ._inflow import Inflow as Inflow
+from ._network import OnCells as OnCells
 from ._obstacles import (
     Obstacle as Obstacle,
     box as box,

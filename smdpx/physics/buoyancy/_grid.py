@@ -47,7 +47,7 @@ class StaggeredState(NamedTuple):
         return cls(jnp.zeros((n, n)), jnp.zeros((n - 1, n)), jnp.zeros((n, n - 1)))
 
 
-def to_channels(x: StaggeredState) -> Float[Array, "3 n n"]:
+def to_channels(x: StaggeredState) -> Float[Array, "n n 3"]:
     """A state as three channels on the cells, which is how networks see it: marker, u, v.
 
     A cell's u is that of its right face, its v that of its upper face. The last column of cells has the wall there, and
@@ -57,39 +57,40 @@ def to_channels(x: StaggeredState) -> Float[Array, "3 n n"]:
         x: one state; for a batch write `jax.vmap(to_channels)`.
 
     Returns:
-        Shape (3, n, n). `from_channels` gives the state back, to the bit.
+        Shape (n, n, 3). `from_channels` gives the state back, to the bit.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
     >>> x = sx.physics.buoyancy.StaggeredState(jnp.zeros((2, 2)), jnp.array([[1.0, 2.0]]), jnp.array([[3.0], [4.0]]))
-    >>> sx.physics.buoyancy.to_channels(x)[1:].tolist()
-    [[[1.0, 2.0], [1.0, 2.0]], [[3.0, 3.0], [4.0, 4.0]]]
+    >>> channels = sx.physics.buoyancy.to_channels(x)
+    >>> channels[..., 1].tolist(), channels[..., 2].tolist()
+    ([[1.0, 2.0], [1.0, 2.0]], [[3.0, 3.0], [4.0, 4.0]])
     """
     check_state(x, jnp.shape(x.marker)[-1] if jnp.ndim(x.marker) else 0, "to_channels")
     u, v = jnp.concatenate([x.u, x.u[-1:]], axis=0), jnp.concatenate([x.v, x.v[:, -1:]], axis=1)
-    return jnp.stack([x.marker, u, v])
+    return jnp.stack([x.marker, u, v], axis=-1)
 
 
-def from_channels(channels: Float[Array, "3 n n"]) -> StaggeredState:
+def from_channels(channels: Float[Array, "n n 3"]) -> StaggeredState:
     """The state of three channels on the cells: what `to_channels` padded is left out.
 
     Of a network's output the last column of u and the uppermost row of v say nothing.
 
     Args:
-        channels: shape (3, n, n); for a batch write `jax.vmap(from_channels)`.
+        channels: shape (n, n, 3); for a batch write `jax.vmap(from_channels)`.
 
     Raises:
         ValueError: another shape.
 
     >>> import jax.numpy as jnp, smdpx as sx
-    >>> sx.physics.buoyancy.from_channels(jnp.ones((3, 4, 4))).u.shape
+    >>> sx.physics.buoyancy.from_channels(jnp.ones((4, 4, 3))).u.shape
     (3, 4)
     """
-    if channels.ndim != 3 or channels.shape[0] != 3 or channels.shape[1] != channels.shape[2]:
+    if channels.ndim != 3 or channels.shape[2] != 3 or channels.shape[0] != channels.shape[1]:
         raise ValueError(
-            f"`from_channels` takes marker, u and v as channels of shape (3, n, n); got shape {channels.shape}. For a "
+            f"`from_channels` takes marker, u and v as channels of shape (n, n, 3); got shape {channels.shape}. For a "
             "batch write `jax.vmap(from_channels)`."
         )
-    return StaggeredState(channels[0], channels[1, :-1], channels[2, :, :-1])
+    return StaggeredState(channels[..., 0], channels[:-1, :, 1], channels[:, :-1, 2])
 
 
 def divergence(u: Float[Array, "m n"], v: Float[Array, "n m"]) -> Float[Array, "n n"]:
