@@ -175,6 +175,11 @@ def benchmark_turbulence() -> str:
     return _simple("benchmark_turbulence.json", "python benchmarks/turbulence.py")
 
 
+def benchmark_buoyancy() -> str:
+    """What steps of the buoyancy-driven flow, their gradients and the pressure's iterations cost."""
+    return _simple("benchmark_buoyancy.json", "taskset -c 0 python benchmarks/buoyancy.py")
+
+
 def benchmark_surrogate() -> str:
     """Windows of a surrogate, and of a score beside it, against hand-written scans."""
     return _simple("benchmark_surrogate.json", "python benchmarks/surrogate.py")

@@ -159,7 +159,8 @@ def check_window(size: int, stride: int, times: int) -> None:
     if (size - 1) * stride + 1 > times:
         raise ValueError(
             f"A window of {size} states at stride {stride} spans {(size - 1) * stride + 1} times; the trajectories "
-            f"have {times}. The longest that fits is {(times - 1) // stride + 1}."
+            f"have {times}. The longest that fits is {(times - 1) // stride + 1}. (A `Stage` is told the window first: "
+            f"`Stage(updates={size})` for so many updates.)"
         )
 
 
