@@ -45,10 +45,10 @@ def starts(count, key):
 
 
 def learn(many, stage, key):
-    """A score; the trajectories that it was learned from, and a hundred that it was not."""
+    """A score; the trajectories that it was learned from, and a twentieth as many that it was not."""
     k = jr.split(key, 4)
-    paths = sx.simulate(P + g, starts(many + 100, k[0]), TS, key=k[1])
-    held, paths = paths[:100], paths[100:]
+    paths = sx.simulate(P + g, starts(many + many // 20, k[0]), TS, key=k[1])
+    held, paths = paths[: many // 20], paths[many // 20 :]
     net = sx.nn.DilResNet((N,), width=24, blocks=2, dilations=(1, 2, 4, 8, 4, 2, 1), key=k[2])
     s = sx.Score(sx.nn.Whitened(net, paths, basis=sx.Fourier.like), g, around=D)
     return sx.fit(-P + 2 * s, paths, key=k[3], curriculum=[stage]), paths, held

@@ -45,12 +45,12 @@ P, g = A + D, sx.Diffusion(0.2)
 
 
 def learn(T, many, stage, key):
-    """A score; the trajectories that it was learned from, and a hundred that it was not."""
+    """A score; the trajectories that it was learned from, and a twentieth that it was not."""
     k, ts, end = jr.split(key, 5), np.linspace(0, T, 101 if T < 4 else 251), dfx.SaveAt(t1=True)
     starts = sx.solve(P + g, jr.normal(k[0], (many, N)) / 2, np.linspace(0, 60, 1501), key=k[1], saveat=end)[:, 0]
     paths = sx.simulate(P + g, starts, ts, key=k[2])
     # A convolutional network between the data's moments, wave by wave, around D.
-    held, paths = paths[:100], paths[100:]
+    held, paths = paths[: many // 20], paths[many // 20 :]
     net = sx.nn.DilResNet((N,), width=24, blocks=2, dilations=(1, 2, 4, 8, 4, 2, 1), key=k[3])
     s = sx.Score(sx.nn.Whitened(net, paths, basis=sx.Fourier.like), g, around=D)
     return sx.fit(-P + 2 * s, paths, key=k[4], curriculum=[stage]), paths, held
