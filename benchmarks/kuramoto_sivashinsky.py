@@ -1,7 +1,7 @@
 """Kuramoto-Sivashinsky backwards over 2 and 10 time units: calibration wave by wave, beside the ensemble smoother.
 
-The problem is that of `examples/kuramoto_sivashinsky.py`. Calibration is that of 400 held-out trajectories with 25 draws
-each: of 100 the spread over error of a wave is uncertain by a tenth.
+The problem is that of `examples/kuramoto_sivashinsky.py`. Calibration is that of 400 held-out trajectories with 25
+draws each: of 100 the spread over error of a wave is uncertain by a tenth.
 
 python benchmarks/kuramoto_sivashinsky.py
 """
