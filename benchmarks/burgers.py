@@ -2,8 +2,9 @@
 
 The problem is that of `examples/burgers.py`. Calibration is that of 400 held-out trajectories with 25 draws each: of
 100 the spread over error of a wave is uncertain by a tenth. The methods are compared on 100 of them, with 100 draws
-each. No simulation comes near an end of 64 points. So brute force looks at the ends' first six principal components alone: of a million simulations it keeps
-for each end the nearest, moved along their regression. It knows less than the others, and is right about what it knows.
+each. No simulation comes near an end of 64 points. So brute force looks at the ends' first six principal components
+alone: of a million simulations it keeps for each end the nearest, moved along their regression. It knows less than the
+others, and is right about what it knows.
 
 python benchmarks/burgers.py
 """
