@@ -44,20 +44,20 @@ def starts(count, key):
     return u / (2 * u.std())
 
 
-def learn(many, stage, key):
+def learn(many, stage, key, width=24):
     """A score; the trajectories that it was learned from, and a twentieth as many that it was not."""
     k = jr.split(key, 4)
     paths = sx.simulate(P + g, starts(many + many // 20, k[0]), TS, key=k[1])
     held, paths = paths[: many // 20], paths[many // 20 :]
-    net = sx.nn.DilResNet((N,), width=24, blocks=2, dilations=(1, 2, 4, 8, 4, 2, 1), key=k[2])
+    net = sx.nn.DilResNet((N,), width=width, blocks=2, dilations=(1, 2, 4, 8, 4, 2, 1), key=k[2])
     s = sx.Score(sx.nn.Whitened(net, paths, basis=sx.Fourier.like), g, around=D)
     return sx.fit(-P + 2 * s, paths, key=k[3], curriculum=[stage]), paths, held
 
 
 def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Path("runs/burgers")) -> None:
     """Simulate, learn, judge by held-out trajectories, draw a figure."""
-    many, updates, batch, n = (8000, 4000, 128, 100) if preset == "cpu" else (400, 10, 8, 20)
-    s, paths, held = learn(many, sx.Stage(updates=updates, learning_rate=2e-3, batch=batch), jr.key(0))
+    many, width, updates, batch, n = (8000, 24, 4000, 128, 100) if preset == "cpu" else (400, 2, 10, 8, 20)
+    s, paths, held = learn(many, sx.Stage(updates=updates, learning_rate=2e-3, batch=batch), jr.key(0), width)
     print(sx.calibrate(-P + 2 * s + g, held[:n], key=jr.key(1), n=n, basis=sx.Fourier.like))
     learned = sx.posterior(-P + 2 * s + g, held.end[:n][:40], TS[::-1], n, key=jr.key(2))
     linear = sx.ensemble_smoother(paths.start, paths.end, held.end[:n][:40], n, key=jr.key(2))

@@ -52,11 +52,12 @@ def gaussian_random_fields(
     """
     if count < 1:
         raise ValueError(f"`count` must be at least 1, got {count}")
-    return _filtered_noise(jnp.sqrt(power_law_field(n, power, corner)), count, key)
+    return _filtered_noise(power_law_field(n, power, corner), count, key)
 
 
 @partial(jax.jit, static_argnames="count")
-def _filtered_noise(amplitude: Float[Array, "n n"], count: int, key: Key) -> Float[Array, "count n n"]:
+def _filtered_noise(power: Float[Array, "n n"], count: int, key: Key) -> Float[Array, "count n n"]:
+    amplitude = jnp.sqrt(power)
     white = jr.normal(key, (count, *amplitude.shape), amplitude.dtype)
     # The amplitude is even in k, so the fields are real: the half spectrum is enough.
     spectrum = jnp.fft.rfft2(white)

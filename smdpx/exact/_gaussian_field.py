@@ -46,10 +46,15 @@ def power_law_field(n: int, power: RealScalarLike = 4, corner: RealScalarLike = 
         raise ValueError(f"`n` should be at least 2, since mode 0 is empty; got {n}.")
     if is_concrete(corner) and not float(corner) >= 0:
         raise ValueError(f"`corner` is a wavenumber, ≥ 0; got {corner}.")
-    squares = squared_wavenumbers(n)
-    filled = jnp.asarray(np.where(squares == 0, 1, squares), float) + jnp.asarray(corner, float) ** 2
-    power = jnp.asarray(power, float)
-    variance = jnp.where(jnp.asarray(squares == 0), 0, filled ** (-0.5 * power))
+    return _power_law(squared_wavenumbers(n), jnp.asarray(power, float), jnp.asarray(corner, float))
+
+
+@jax.jit
+def _power_law(
+    squares: Float[Array, "n n"] | Float[np.ndarray, "n n"], power: Float[Array, ""], corner: Float[Array, ""]
+) -> Float[Array, "n n"]:
+    filled = jnp.asarray(jnp.where(squares == 0, 1, squares), float) + corner**2
+    variance = jnp.where(squares == 0, 0, filled ** (-0.5 * power))
     return variance / jnp.mean(variance)
 
 

@@ -5,6 +5,7 @@ p(x) = Σ_k w_k N(x; μ_k, Σ_k), for states of shape () or (d,). Σ_k = 0, a po
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -71,7 +72,7 @@ class GaussianMixture(eqx.Module):
         Args:
             x: one state, shape () or (d,).
         """
-        return jax.nn.logsumexp(self._joint_log_probs(self._vector(x)))
+        return _log_prob(self, self._vector(x))
 
     def score(self, x: ArrayLike) -> Float[Array, "*state"]:
         """∇ₓ log p(x) = Σ_k P(k | x) Σ_k⁻¹ (μ_k - x), in x's shape and dtype.
@@ -79,15 +80,7 @@ class GaussianMixture(eqx.Module):
         Args:
             x: one state, shape () or (d,).
         """
-        vector = self._vector(x)
-        means, covariances = self._full()
-
-        def pull(mean: Array, covariance: Array) -> Array:
-            factor = (jnp.linalg.cholesky(covariance), True)
-            return jax.scipy.linalg.cho_solve(factor, mean - vector)
-
-        pulls = jax.vmap(pull)(means, covariances)
-        score = self.component_probabilities(x) @ pulls
+        score = _score(self, self._vector(x))
         return score.reshape(self.shape).astype(_float_dtype(x, self.means.dtype))
 
     def component_probabilities(self, x: ArrayLike) -> Float[Array, " k"]:
@@ -96,7 +89,7 @@ class GaussianMixture(eqx.Module):
         Args:
             x: one state, shape () or (d,).
         """
-        return jax.nn.softmax(self._joint_log_probs(self._vector(x)))
+        return _component_probabilities(self, self._vector(x))
 
     def mean(self) -> Float[Array, "*state"]:
         """E[x] = Σ_k w_k μ_k."""
@@ -116,13 +109,7 @@ class GaussianMixture(eqx.Module):
             n: how many.
             key: a JAX random key.
         """
-        which_key, noise_key = jax.random.split(key)
-        means, covariances = self._full()
-        which = jax.random.categorical(which_key, jnp.log(self.weights), shape=(n,))
-        noise = jax.random.normal(noise_key, (n, means.shape[1]), means.dtype)
-        roots = jax.vmap(semidefinite_root)(covariances)
-        samples = means[which] + jnp.einsum("nij,nj->ni", roots[which], noise)
-        return samples.reshape(n, *self.shape)
+        return _sample(self, n, key)
 
     def _full(self) -> tuple[Float[Array, "k d"], Float[Array, "k d d"]]:
         k = self.means.shape[0]
@@ -151,6 +138,39 @@ class GaussianMixture(eqx.Module):
                 f"`x` should be one state of shape {self.shape}, got shape {jnp.shape(x)}; batch with `jax.vmap`."
             )
         return jnp.asarray(x, self.means.dtype).reshape(-1)
+
+
+# One program each: primitive by primitive JAX would compile a dozen for every shape.
+
+
+@jax.jit
+def _log_prob(mixture: GaussianMixture, x: Float[Array, " d"]) -> Float[Array, ""]:
+    return jax.nn.logsumexp(mixture._joint_log_probs(x))
+
+
+@jax.jit
+def _component_probabilities(mixture: GaussianMixture, x: Float[Array, " d"]) -> Float[Array, " k"]:
+    return jax.nn.softmax(mixture._joint_log_probs(x))
+
+
+@jax.jit
+def _score(mixture: GaussianMixture, x: Float[Array, " d"]) -> Float[Array, " d"]:
+    def pull(mean: Array, covariance: Array) -> Array:
+        factor = (jnp.linalg.cholesky(covariance), True)
+        return jax.scipy.linalg.cho_solve(factor, mean - x)
+
+    return jax.nn.softmax(mixture._joint_log_probs(x)) @ jax.vmap(pull)(*mixture._full())
+
+
+@partial(jax.jit, static_argnames="n")
+def _sample(mixture: GaussianMixture, n: int, key: Key) -> Float[Array, "n *state"]:
+    which_key, noise_key = jax.random.split(key)
+    means, covariances = mixture._full()
+    which = jax.random.categorical(which_key, jnp.log(mixture.weights), shape=(n,))
+    noise = jax.random.normal(noise_key, (n, means.shape[1]), means.dtype)
+    roots = jax.vmap(semidefinite_root)(covariances)
+    samples = means[which] + jnp.einsum("nij,nj->ni", roots[which], noise)
+    return samples.reshape(n, *mixture.shape)
 
 
 @jax.jit

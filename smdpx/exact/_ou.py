@@ -104,10 +104,7 @@ class OUMixture(eqx.Module):
         Args:
             t: time, not negative.
         """
-        F, Q = self._transition(t)
-        means, covariances = self.start._full()
-        spread = F[None] @ covariances @ F.T[None] + Q[None]
-        return self.start._replace(self.start.weights, means @ F.T, spread)
+        return _moved(self.start, *self._transition(t))
 
     def log_prob(self, t: RealScalarLike, x: ArrayLike) -> Float[Array, ""]:
         """Compute log p_t(x).
@@ -157,16 +154,7 @@ class OUMixture(eqx.Module):
         """
         F, Q = self._transition(t)
         vector = self.start._vector(x)
-        identity = jnp.eye(vector.size, dtype=vector.dtype)
-
-        def condition(mean: Array, covariance: Array) -> tuple[Array, Array]:
-            factor = (jnp.linalg.cholesky(F @ covariance @ F.T + Q), True)
-            gain = jax.scipy.linalg.cho_solve(factor, F @ covariance).T
-            # Joseph's form: the short one, Σ - K F Σ, loses definiteness to round-off.
-            keep = identity - gain @ F
-            return mean + gain @ (vector - F @ mean), keep @ covariance @ keep.T + gain @ Q @ gain.T
-
-        means, covariances = jax.vmap(condition)(*self.start._full())
+        means, covariances = _conditioned(self.start, F, Q, vector)
         return self.start._replace(self.component_probabilities(t, x), means, covariances)
 
     def sample_posterior(self, t: RealScalarLike, x: ArrayLike, n: int, *, key: Key) -> Float[Array, "n *state"]:
@@ -183,16 +171,44 @@ class OUMixture(eqx.Module):
     def _transition(self, t: RealScalarLike) -> tuple[Float[Array, "d d"], Float[Array, "d d"]]:
         if is_concrete(t) and np.any(np.asarray(t) < 0):
             raise ValueError(f"`t` should not be negative, got {t}: the process starts at t = 0.")
-        d = self.start.means[0].size
-        t = jnp.asarray(t, self.A.dtype)
-        noise = jnp.diag(jnp.broadcast_to(self.g**2, (d,)))
-        if self.A.ndim == 0:
-            identity = jnp.eye(d, dtype=self.A.dtype)
-            return jnp.exp(self.A * t) * identity, t * phi1(2 * self.A * t) * noise
-        return _lyapunov_flow(self.A, noise, t)
+        return _flow(self, jnp.asarray(t, self.A.dtype))
+
+
+# One program each: primitive by primitive JAX would compile a dozen for every shape.
 
 
 @jax.jit
+def _moved(start: GaussianMixture, F: Float[Array, "d d"], Q: Float[Array, "d d"]) -> GaussianMixture:
+    means, covariances = start._full()
+    return start._replace(start.weights, means @ F.T, F[None] @ covariances @ F.T[None] + Q[None])
+
+
+@jax.jit
+def _conditioned(
+    start: GaussianMixture, F: Float[Array, "d d"], Q: Float[Array, "d d"], x: Float[Array, " d"]
+) -> tuple[Float[Array, "k d"], Float[Array, "k d d"]]:
+    """Means and covariances of x_0 given that F x_0 and noise of covariance Q are x, of each component."""
+    identity = jnp.eye(x.size, dtype=x.dtype)
+
+    def condition(mean: Array, covariance: Array) -> tuple[Array, Array]:
+        factor = (jnp.linalg.cholesky(F @ covariance @ F.T + Q), True)
+        gain = jax.scipy.linalg.cho_solve(factor, F @ covariance).T
+        # Joseph's form: the short one, Σ - K F Σ, loses definiteness to round-off.
+        keep = identity - gain @ F
+        return mean + gain @ (x - F @ mean), keep @ covariance @ keep.T + gain @ Q @ gain.T
+
+    return jax.vmap(condition)(*start._full())
+
+
+@jax.jit
+def _flow(process: OUMixture, t: Float[Array, ""]) -> tuple[Float[Array, "d d"], Float[Array, "d d"]]:
+    d, A = process.start.means[0].size, process.A
+    noise = jnp.diag(jnp.broadcast_to(process.g**2, (d,)))
+    if A.ndim == 0:
+        return jnp.exp(A * t) * jnp.eye(d, dtype=A.dtype), t * phi1(2 * A * t) * noise
+    return _lyapunov_flow(A, noise, t)
+
+
 def _lyapunov_flow(
     A: Float[Array, "d d"], noise: Float[Array, "d d"], t: Float[Array, ""]
 ) -> tuple[Float[Array, "d d"], Float[Array, "d d"]]:

@@ -14,7 +14,7 @@ own, keep their means and have correlations.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -29,6 +29,9 @@ from ._correlations import couplings
 from ._trajectories import Trajectories
 
 __all__ = ["Moments", "at_nodes", "moments"]
+
+# What is known on the host, and traced inside of a program.
+Known: TypeAlias = Array | np.ndarray
 
 _FEWEST = 16  # trajectories: a deviation from fewer is off by a fifth
 # Modes of a field change on times of their own, the shortest far shorter than any component's: on the heat problem's 65
@@ -110,10 +113,16 @@ def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
             "scales of your own: `sx.nn.MLP(x_scale=..., out_scale=...)`."
         )
     before, after, times, steps = at_nodes(paths, x, _MOST_OF_A_FIELD if basis.alike else _MOST_NODES)
+    return _of_nodes(before, after, times, steps, _shares(times), basis)
+
+
+@eqx.filter_jit
+def _of_nodes(before: Array, after: Array, times: Known, steps: Known, shares: Known, basis: AbstractLinear) -> Moments:
+    """The moments of states at nodes and one step later: one program for all tables of a kind."""
     tables = jax.lax.map(lambda pair: _of_node(pair[0], pair[1], basis), (before, after))
     mean, variance, kicks, center, reach, spread, coupling = tables
     rate = kicks / per_sample(jnp.asarray(steps, kicks.dtype), kicks.ndim)
-    noise = jnp.tensordot(jnp.asarray(_shares(times), rate.dtype), rate, axes=1)
+    noise = jnp.tensordot(jnp.asarray(shares, rate.dtype), rate, axes=1)
     return Moments(jnp.asarray(times, mean.dtype), mean, variance, noise, center, reach, spread, coupling)
 
 
@@ -178,8 +187,7 @@ def at_nodes(paths: Trajectories, x: Array, most: int = _MOST_NODES) -> tuple[Ar
     if ts.ndim == 1:
         index = _spread(len(ts), most)
         first = np.minimum(index, len(ts) - 2)
-        later = jnp.moveaxis(x[:, first + 1] - x[:, first] + x[:, index], 1, 0)
-        return jnp.moveaxis(x[:, index], 1, 0), later, ts[index], ts[first + 1] - ts[first]
+        return *_and_later(x, index, first), ts[index], ts[first + 1] - ts[first]
     lengths = np.full(len(ts), ts.shape[1]) if paths.lengths is None else np.asarray(paths.lengths)
     known = np.concatenate([row[:length] for row, length in zip(ts, lengths, strict=True)])
     # Times of the data, so that some trajectory has a state at each, across gaps too.
@@ -196,6 +204,13 @@ def at_nodes(paths: Trajectories, x: Array, most: int = _MOST_NODES) -> tuple[Ar
         after.append(x[rows, first + 1] - x[rows, first] + one)
         steps.append((ts[rows, first + 1] - ts[rows, first])[has].mean())
     return jnp.stack(before), jnp.stack(after), times, np.array(steps)
+
+
+@jax.jit
+def _and_later(x: Array, index: Known, first: Known) -> tuple[Array, Array]:
+    """The states at some times, and with the step from `first` added, the times in front."""
+    here = x[:, index]
+    return jnp.moveaxis(here, 1, 0), jnp.moveaxis(x[:, first + 1] - x[:, first] + here, 1, 0)
 
 
 def _spread(count: int, most: int) -> np.ndarray:

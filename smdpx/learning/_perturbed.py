@@ -143,6 +143,7 @@ def blurred(paths: Trajectories, g: Diffusion, key: Key) -> Trajectories:
     return eqx.tree_at(lambda paths: paths.x, paths, noisy)
 
 
+@eqx.filter_jit
 def _blurred(g: Diffusion, x: State, t: Array, steps: Array, args: Args, key: Key) -> State:
     """The states (n, times, ...) with the noise of the steps (n, times - 1) that lead to them."""
     one = jtu.tree_map(lambda leaf: jnp.ones(leaf.shape[2:], leaf.dtype), x)

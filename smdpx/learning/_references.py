@@ -25,10 +25,11 @@ from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import first_row, map_rows
 from ..equation._diffusion import Diffusion
 from ..equation._linear import AbstractLinear, Diagonal, is_part
+from ..equation._score import unrecorded
 from ..solving import _validate as validate
 from ..solving._terms import over_samples
 from ._counted import Counted, in_memory
-from ._moments import at_nodes, moments
+from ._moments import Moments, at_nodes, moments
 
 __all__ = ["ReferenceReport", "check_references", "warn_of_growth"]
 
@@ -111,27 +112,44 @@ def check_references(
     table = moments(data, x, L)
     states, _, ts, steps = at_nodes(data, x)
     few = max(1, min(len(x), _MOST_STATES, _PRODUCTS // L.rates.size))
-    rates = []
-    for now, of_all, step in zip(jnp.asarray(ts, x.dtype), states, jnp.asarray(steps, x.dtype), strict=True):
-        known = np.flatnonzero(np.isfinite(np.asarray(of_all)).reshape(len(x), -1).all(axis=1))
-        some = known[np.rint(np.linspace(0, len(known) - 1, few)).astype(int)]
-        args = map_rows(lambda leaf: leaf[some], data.args)  # noqa: B023
-        own = np.asarray(_own_rate(process.drift, L, now, of_all[some], step, args))
-        g2 = np.asarray(_mean_square(process.diffusion, now, of_all[some], args))
-        g2 = np.mean(g2) if L.alike else g2  # a basis of waves mixes what is alike
-        v = np.asarray(table.at(now).variance)
-        rates.append((-own - np.where(v > 0, g2 / np.where(v > 0, v, 1), 0), own))
-    gaussian, around = (np.stack(each) for each in zip(*rates, strict=True))
-    return ReferenceReport(_growth(ts, gaussian), _growth(ts, around), np.asarray(np.trapezoid(-around, ts, axis=0)))
+    finite = np.isfinite(np.asarray(states)).reshape(*states.shape[:2], -1).all(axis=2)
+    known = [np.flatnonzero(row) for row in finite]
+    some = np.stack([row[np.rint(np.linspace(0, len(row) - 1, few)).astype(int)] for row in known])
+    each = _at_each_node(process, L, table, ts, steps, states, some, data.args)
+    own, g2, v = (np.asarray(values) for values in each)
+    if L.alike:  # a basis of waves mixes what is alike
+        g2 = np.mean(g2, axis=tuple(range(1, g2.ndim)), keepdims=True)
+    gaussian = -own - np.where(v > 0, g2 / np.where(v > 0, v, 1), 0)
+    return ReferenceReport(_growth(ts, gaussian), _growth(ts, own), np.asarray(np.trapezoid(-own, ts, axis=0)))
 
 
 @eqx.filter_jit
+def _at_each_node(
+    process: SDE,
+    L: AbstractLinear,
+    table: Moments,
+    ts: Array | np.ndarray,
+    steps: Array | np.ndarray,
+    states: Array,
+    some: Array | np.ndarray,
+    args: Args,
+) -> tuple[Array, Array, Array]:
+    """The drift's own rates, the noise's square, and the data's variance, the nodes in front."""
+
+    def at(node: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array]:
+        t, step, of_all, index = node
+        x, own_args = of_all[index], map_rows(lambda leaf: leaf[index], args)
+        own = _own_rate(process.drift, L, t, x, step, own_args)
+        return own, _mean_square(process.diffusion, t, x, own_args), table.at(t).variance
+
+    return jax.lax.map(at, (jnp.asarray(ts, states.dtype), jnp.asarray(steps, states.dtype), states, some))
+
+
 def _mean_square(noise: Diffusion, t: Array, x: Array, args: Args) -> Array:
     """The mean of g² over states, each with its own conditions."""
     return jnp.mean(over_samples(lambda x, args: noise.like(t, x, args) ** 2, args, x), axis=0)
 
 
-@eqx.filter_jit
 def _own_rate(drift: AbstractDrift, L: AbstractLinear, t: Array, x: Array, dt: Array, args: Args) -> Array:
     """The diagonal of the drift's derivative in the basis, the mean over states: one product for each mode."""
 
@@ -166,15 +184,13 @@ def warn_of_growth(equation: AbstractDrift | SDE, times: tuple[float, float], ar
     ts = np.linspace(*times, 17)
     try:
         drift = equation.drift if isinstance(equation, SDE) else equation
-        stated = [drift.linear(jnp.asarray(t), first_row(args)) for t in ts]
+        rates = _stated_rates(unrecorded(drift), ts, args)
     except TypeError:  # a linear part that has no number here is the solver's business
         return
-    # One array of rates for each array of the state that has a linear part.
-    rates = [[L.rates for L in jtu.tree_leaves(linear, is_leaf=is_part) if L is not None] for linear in stated]
     if not validate.is_concrete(rates):
         return
-    for each in zip(*rates, strict=False):
-        growth = _growth(ts, np.stack([np.asarray(rate, np.float64) for rate in each]))
+    for rate in rates:
+        growth = _growth(ts, np.asarray(rate, np.float64))
         if growth.max() <= _TOO_MUCH:
             continue
         worst = np.unravel_index(np.argmax(growth), growth.shape)
@@ -186,3 +202,14 @@ def warn_of_growth(equation: AbstractDrift | SDE, times: tuple[float, float], ar
             "it.",
             stacklevel=4,
         )
+
+
+@eqx.filter_jit
+def _stated_rates(drift: AbstractDrift, ts: Array | np.ndarray, args: Args) -> list[Array]:
+    """The rates of the stated linear part, the times in front: of each array of the state that has one."""
+
+    def at(t: Array) -> list[Array]:
+        linear = drift.linear(t, first_row(args))
+        return [L.rates for L in jtu.tree_leaves(linear, is_leaf=is_part) if L is not None]
+
+    return jax.lax.map(at, jnp.asarray(ts))

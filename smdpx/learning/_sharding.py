@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.random as jr
 import jax.tree_util as jtu
+import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -51,7 +52,18 @@ def pieces(x: Any) -> int:
 
 def take(x: Any, index: Any) -> Any:
     """x[index], laid on the devices as x is: JAX would put all of it on each."""
-    return x[index] if pieces(x) == 1 else jax.device_put(x[index], x.sharding)
+    some = rows_of(x, index)
+    return some if pieces(x) == 1 else jax.device_put(some, x.sharding)
+
+
+def rows_of(x: Any, index: Any) -> Any:
+    """x[index]; by an array of numbers in one program, where JAX's operator compiles half a dozen for each shape."""
+    return _rows_of(x, index) if isinstance(x, jax.Array) and isinstance(index, np.ndarray) else x[index]
+
+
+@jax.jit
+def _rows_of(x: jax.Array, index: jax.Array | np.ndarray) -> jax.Array:
+    return x[index]
 
 
 def _axes(sharding: NamedSharding) -> tuple[str, ...]:

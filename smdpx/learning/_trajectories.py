@@ -20,6 +20,7 @@ from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import check_conditions, map_rows
 from ..equation._drift import step_drifts
 from ..solving import _validate as validate
+from ._sharding import rows_of
 from ._windows import Source, check_window, even_step, long_steps
 
 __all__ = ["AbstractPaths", "Trajectories", "check_stages", "concrete_rows", "extreme_steps", "index_of", "source_of"]
@@ -121,8 +122,8 @@ class Trajectories(AbstractPaths):
     def __getitem__(self, index: Any) -> "Trajectories":
         """Some of the trajectories, by a slice, a mask, or an array of numbers."""
         index = index_of(index, len(self))
-        part = jtu.tree_map(lambda leaf: leaf[index], self.x)
-        args = map_rows(lambda leaf: leaf[index], self.args)
+        part = jtu.tree_map(lambda leaf: rows_of(leaf, index), self.x)
+        args = map_rows(lambda leaf: rows_of(leaf, index), self.args)
         ts = self.ts[index] if self.ts.ndim == 2 else self.ts
         lengths = None if self.lengths is None else self.lengths[index]
         fields = (lambda paths: (paths.x, paths.ts, paths.args, paths.lengths)), (part, ts, args, lengths)
@@ -184,9 +185,10 @@ def index_of(index: Any, count: int) -> slice | np.ndarray:
             "at a time are in `paths.x[:, m]`, the first and the last ones `paths.start` and `paths.end`."
         )
     index = index if isinstance(index, slice) else np.asarray(index)
-    if not np.arange(count)[index].size:
+    numbers = np.arange(count)[index]
+    if not numbers.size:
         raise IndexError(f"`paths[{index}]`: none of {count} trajectories are left.")
-    return index
+    return index if isinstance(index, slice) else numbers
 
 
 def concrete_rows(ts: Any, lengths: Any = None) -> list[Any]:

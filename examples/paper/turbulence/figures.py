@@ -78,6 +78,9 @@ def _animation(out: pathlib.Path, rows: dict[str, np.ndarray], ts: np.ndarray) -
     images = [_show(ax, x[0, 0], rows["truth"][0, 0]) for ax, x in zip(axes, rows.values(), strict=True)]
     for ax, name in zip(axes, rows, strict=True):
         ax.set_title(name, fontsize=7)
+    figure.suptitle(f"t = {ts[0]:g}", fontsize=8)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, and not for every frame
 
     def frame(m: int) -> list[Any]:
         figure.suptitle(f"t = {ts[m]:g}", fontsize=8)

@@ -55,7 +55,7 @@ def _stages(*stages: tuple[int, int, float], batch: int) -> tuple[sx.Stage, ...]
 
 PRESETS = {
     "smoke": Preset(
-        16, 32, 0.1, 40, 20, 39, 1, 4, 4, 1, 4, 
+        8, 16, 0.1, 20, 20, 20, 1, 3, 4, 1, 4, 
         _stages((2, 4, 1e-3), batch=4), _stages((2, 4, 1e-3), batch=4), known=False,
     ),
     "cpu": Preset(
