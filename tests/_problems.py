@@ -78,14 +78,15 @@ class Stationary:
         """Trajectories in continuous time's law: no bias from steps."""
         k0, k1 = jax.random.split(key)
         rate = float(self.g.g) ** 2 / (2 * self.var)
-        x = self.var**0.5 * jax.random.normal(k0, (n,))
+        normals = jax.vmap(lambda k: jax.random.normal(k, (n,)))(jax.random.split(k1, len(ts) - 1))
+        x = self.var**0.5 * np.asarray(jax.random.normal(k0, (n,)))
         paths = [x]
-        for dt, k in zip(np.diff(ts), jax.random.split(k1, len(ts) - 1), strict=True):
+        for dt, normal in zip(np.diff(ts), np.asarray(normals), strict=True):
             decay = float(np.exp(-rate * dt))
             std = (self.var * (1 - decay**2)) ** 0.5
-            x = decay * x + std * jax.random.normal(k, (n,))
+            x = decay * x + std * normal
             paths.append(x)
-        return jnp.stack(paths, axis=1)
+        return jnp.asarray(np.stack(paths, axis=1))
 
 
 @contextmanager

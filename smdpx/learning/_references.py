@@ -112,9 +112,9 @@ def check_references(
     table = moments(data, x, L)
     states, _, ts, steps = at_nodes(data, x)
     few = max(1, min(len(x), _MOST_STATES, _PRODUCTS // L.rates.size))
-    finite = np.isfinite(np.asarray(states)).reshape(*states.shape[:2], -1).all(axis=2)
-    known = [np.flatnonzero(row) for row in finite]
-    some = np.stack([row[np.rint(np.linspace(0, len(row) - 1, few)).astype(int)] for row in known])
+    finite = np.isfinite(np.asarray(states)).reshape(*states.shape[:2], -1)
+    known = [np.flatnonzero(row.all(axis=1)) for row in finite]
+    some = np.stack([rows[np.rint(np.linspace(0, len(rows) - 1, few)).astype(int)] for rows in known])
     each = _at_each_node(process, L, table, ts, steps, states, some, data.args)
     own, g2, v = (np.asarray(values) for values in each)
     if L.alike:  # a basis of waves mixes what is alike

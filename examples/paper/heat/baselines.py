@@ -1,5 +1,6 @@
 """What the heat problem is compared with: physics alone, filters, networks without physics, the published weights."""
 
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ def classical(preset: Preset, x0: jax.Array, xT: jax.Array, key: jax.Array) -> l
     return rows
 
 
+@functools.partial(jax.jit, static_argnames=("n", "noise"))
 def smoother_by_mode(
     x0: jax.Array, xT: jax.Array, observed: jax.Array, n: int, *, key: jax.Array, noise: float
 ) -> jax.Array:
@@ -101,9 +103,7 @@ def supervised(net: Any, preset: Preset, key: jax.Array) -> tuple[Callable[[Any,
         return params, jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params), state
 
     began = time.perf_counter()
-    carry = jax.jit(lambda carry: jax.lax.fori_loop(0, updates, update, carry))(
-        (params, params, optimizer.init(params))
-    )
+    carry = jax.jit(lambda start: jax.lax.fori_loop(0, updates, update, (start, start, optimizer.init(start))))(params)
     trained = eqx.combine(jax.block_until_ready(carry[1]), static)
     return lambda x, key: _answer(trained, x, key), time.perf_counter() - began
 

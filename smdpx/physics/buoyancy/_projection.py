@@ -126,7 +126,14 @@ def projected(u: Array, v: Array, obstacles: Array | None, *, max_iterations: in
             f"`project` needs u of shape (n - 1, n) and v of shape (n, n - 1); got {u.shape} and {v.shape}. For a "
             "batch write `jax.vmap`."
         )
-    fluid = 1 - solid_cells(obstacles, n, u.dtype)
+    return _projected(u, v, solid_cells(obstacles, n, u.dtype), max_iterations)
+
+
+# One program, where a call outside of `jax.jit` would compile its loop anew.
+@functools.partial(jax.jit, static_argnames="max_iterations")
+def _projected(u: Array, v: Array, solid: Array, max_iterations: int) -> tuple[Array, Array, Pressure]:
+    n = len(v)
+    fluid = 1 - solid
     open_u, open_v = fluid[1:] * fluid[:-1], fluid[:, 1:] * fluid[:, :-1]
     u, v = open_u * u, open_v * v
 
