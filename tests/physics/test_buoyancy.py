@@ -1,5 +1,7 @@
 """Buoyancy-driven flow: its bounds at full size, reversal, gradients, budget, data, and errors with the mend."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,7 @@ FLOW = Buoyancy(N)
 DT = 0.01
 MASKS = jnp.stack([b.solid(b.disc((60, 60), 12), n=N), b.solid(b.box((10, 50), (40, 70)), n=N)])
 P = sx.Drift.from_step(FLOW.step, reverse=sx.negative_step)
+TS = np.arange(31) * DT
 
 
 def noisy(n, key=KEY, std=2.0):
@@ -73,16 +76,21 @@ def test_the_pressure_takes_twelve_iterations_at_most(full):
 # Time
 
 
+@pytest.fixture(scope="module")
+def paths():
+    """Two geometries, 30 steps."""
+    return sx.simulate(P, FLOW.start(2), TS, args=FLOW.obstacles(MASKS))
+
+
 def test_the_inflow_is_one_a_step_for_the_first_twenty_and_is_taken_back():
     still = Buoyancy(N, buoyancy=0.0)
     P = sx.Drift.from_step(still.step, reverse=sx.negative_step)
-    ts = np.arange(31) * DT
-    paths = sx.simulate(P, still.start(1), ts)
+    paths = sx.simulate(P, still.start(1), TS)
     share = b.Inflow().share(N)
     for j in (1, 19, 20, 30):
         np.testing.assert_allclose(paths.x.marker[0, j], min(j, 20) * share, rtol=1e-5)
         assert float(paths.x.marker[0, j].sum()) == pytest.approx(min(j, 20) * float(share.sum()), rel=1e-5)
-    np.testing.assert_allclose(sx.solve(-P, paths.end, ts[::-1]).marker[0, -1], 0, atol=1e-4)
+    np.testing.assert_allclose(sx.solve(-P, paths.end, TS[::-1]).marker[0, -1], 0, atol=1e-4)
 
 
 def test_the_markers_budget_against_the_inflow():
@@ -99,24 +107,19 @@ def test_a_step_of_another_length_adds_its_part_of_the_inflow():
     np.testing.assert_allclose(x.marker, 5 * b.Inflow().share(N), rtol=1e-5)
 
 
-def test_geometries_together_are_as_runs_of_their_own():
-    ts = np.arange(16) * DT
-    paths = sx.simulate(P, FLOW.start(2), ts, args=FLOW.obstacles(MASKS))
+def test_geometries_together_are_as_runs_of_their_own(paths):
     for i, mask in enumerate(MASKS):
         x = b.StaggeredState.zeros(N)
-        for t in ts[:-1]:
+        for t in TS[:15]:
             x = FLOW.step(t, x, DT, mask)
-        assert distance(jax.tree.map(lambda leaf, i=i: leaf[i], paths.end), x) < 1e-5
+        assert distance(jax.tree.map(lambda leaf, i=i: leaf[i, 15], paths.x), x) < 1e-5
 
 
-def test_a_negative_step_goes_back_where_a_mirrored_one_is_lost():
-    ts = np.arange(31) * DT
-    args = FLOW.obstacles(MASKS)
-    paths = sx.simulate(P, FLOW.start(2), ts, args=args)
+def test_a_negative_step_goes_back_where_a_mirrored_one_is_lost(paths):
     mirrored = sx.Drift.from_step(FLOW.step, reverse=sx.mirror)
     off = {}
     for name, drift in (("negative", P), ("mirror", mirrored)):
-        back = sx.solve(-drift, paths.end, ts[30:19:-1], args=args)
+        back = sx.solve(-drift, paths.end, TS[30:19:-1], args=paths.args)
         off[name] = size(back.marker[:, -1] - paths.x.marker[:, 20]) / size(paths.x.marker[:, 20])
     assert off["negative"] < 0.7
     assert off["mirror"] > 4 * off["negative"]
@@ -125,24 +128,32 @@ def test_a_negative_step_goes_back_where_a_mirrored_one_is_lost():
 # Gradients
 
 
+@functools.cache
+def end():
+    """Of a change of the state, of the buoyancy, and of the inflow's rate, after some of 30 steps: one program."""
+    x, direction, weights = (noisy(N, jax.random.key(i)) for i in range(3))
+    mask = MASKS[0].astype(float)
+
+    def after(s, steps):
+        flow = Buoyancy(N, b.Inflow(rate=1 + s[2]), buoyancy=0.1 + s[1])
+
+        def step(x, i):
+            moved = flow.step(i.astype(float) * DT, x, DT, mask)
+            return jax.tree.map(lambda new, old: jnp.where(i < steps, new, old), moved, x), None
+
+        start = jax.tree.map(lambda a, d: a + s[0] * d, x, direction)
+        return sum(jnp.sum(a * w) for a, w in zip(jax.lax.scan(step, start, jnp.arange(30))[0], weights, strict=True))
+
+    return jax.jit(after), jax.jit(jax.grad(after))
+
+
 @pytest.mark.parametrize("steps", [1, 30])
 def test_the_gradient_is_that_of_central_differences(steps):
     with double_precision():
-        x, direction, weights = (noisy(N, jax.random.key(i)) for i in range(3))
-        mask = MASKS[0].astype(float)
-
-        @jax.jit
-        def end(s):
-            """Of a change of the state, of the buoyancy, and of the inflow's rate."""
-            flow = Buoyancy(N, b.Inflow(rate=1 + s[2]), buoyancy=0.1 + s[1])
-            step = lambda x, i: (flow.step(i.astype(float) * DT, x, DT, mask), None)  # noqa: E731
-            start = jax.tree.map(lambda a, d: a + s[0] * d, x, direction)
-            after = jax.lax.scan(step, start, jnp.arange(steps))[0]
-            return sum(jnp.sum(a * w) for a, w in zip(after, weights, strict=True))
-
+        value, gradient = end()
         h = 1e-6 * np.eye(3)
-        numeric = [(end(jnp.array(row)) - end(jnp.array(-row))) / 2e-6 for row in h]
-        np.testing.assert_allclose(jax.grad(end)(jnp.zeros(3)), numeric, rtol=1e-6)
+        numeric = [(value(row, steps) - value(-row, steps)) / 2e-6 for row in h]
+        np.testing.assert_allclose(gradient(np.zeros(3), steps), numeric, rtol=1e-6)
 
 
 def test_the_gradient_is_linear_in_cotangents_of_any_size():
@@ -160,14 +171,14 @@ RECIPE = BuoyancyRuns(FLOW, ts=(0.05, 0.1, 0.15))
 
 
 def test_a_recipe_makes_trajectories_each_with_its_obstacles():
-    paths = RECIPE(KEY, 3)
+    paths = RECIPE(KEY, 2)
     masks = paths.args.value
-    assert masks.shape == (3, N, N)
+    assert masks.shape == (2, N, N)
     assert not (masks[0] == masks[1]).all()
-    again = sx.simulate(P, FLOW.start(3), np.arange(16) * DT, args=FLOW.obstacles(masks))
-    kept = jax.tree.map(lambda leaf: leaf[:, 5::5], again.x)
+    again = sx.simulate(P, FLOW.start(2), TS, args=FLOW.obstacles(masks))
+    kept = jax.tree.map(lambda leaf: leaf[:, 5:16:5], again.x)
     assert distance(paths.x, kept) < 1e-5
-    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), RECIPE(KEY, 3).x, paths.x))
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), RECIPE(KEY, 2).x, paths.x))
 
 
 def test_the_papers_frames():
@@ -175,8 +186,8 @@ def test_the_papers_frames():
 
 
 def test_runs_lie_in_a_store(tmp_path):
-    loaded = sx.stored(RECIPE, 3, key=KEY, at=tmp_path, chunk=3).load()
-    made = RECIPE(jax.random.fold_in(KEY, 0), 3)
+    loaded = sx.stored(RECIPE, 2, key=KEY, at=tmp_path, chunk=2).load()
+    made = RECIPE(jax.random.fold_in(KEY, 0), 2)
     assert isinstance(loaded.x, b.StaggeredState)
     for stored, expected in zip([*loaded.x, loaded.args.value], [*made.x, made.args.value], strict=True):
         np.testing.assert_array_equal(stored, expected)
@@ -188,10 +199,10 @@ def test_a_score_is_learned_from_them():
     def net(t, x, args):
         return jax.tree.map(lambda leaf: -leaf, x)
 
-    paths = RECIPE(KEY, 3)
+    paths = RECIPE(KEY, 2)
     end = sx.solve(-P + 2 * sx.Score(net, g), paths.end, paths.ts[::-1], args=paths.args)
     assert isinstance(end, b.StaggeredState)
-    assert sx.Perturbed(paths, g).samples()[0].marker.shape == (3, N, N)
+    assert sx.Perturbed(paths, g).samples()[0].marker.shape == (2, N, N)
 
 
 # Errors

@@ -246,8 +246,12 @@ def test_discs_and_boxes_cover_their_area():
     np.testing.assert_array_equal(both, jnp.maximum(b.solid(disc, n=50), b.solid(box, n=50)))
 
 
-def test_random_obstacles_keep_to_the_papers_rule():
-    drawn = jax.jit(jax.vmap(b.draw_obstacles))(jax.random.split(KEY, 200))
+@pytest.fixture(scope="module")
+def drawn():
+    return jax.jit(jax.vmap(b.draw_obstacles))(jax.random.split(KEY, 200))
+
+
+def test_random_obstacles_keep_to_the_papers_rule(drawn):
     low, high, margin = (np.asarray(part) for part in drawn)
     there = margin >= 0
     assert there[:, [0, 2]].all()
@@ -262,8 +266,7 @@ def test_random_obstacles_keep_to_the_papers_rule():
     assert low[:, :2, 1].min() >= 20
 
 
-def test_random_obstacles_overlap_neither_each_other_nor_the_inflow():
-    drawn = jax.jit(jax.vmap(b.draw_obstacles))(jax.random.split(KEY, 200))
+def test_random_obstacles_overlap_neither_each_other_nor_the_inflow(drawn):
     each = jax.jit(jax.vmap(jax.vmap(lambda *parts: b.solid(b.Obstacle(*parts), n=100))))(*drawn)
     assert float(each.sum(axis=1).max()) == 1
     assert float((each.sum(axis=(0, 1)) * b.solid(b.disc((50, 10), 5), n=100)).max()) == 0
