@@ -7,6 +7,7 @@ that lie on a disk `StoredPaths`.
 
 import abc
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -132,13 +133,13 @@ class Trajectories(AbstractPaths):
     @property
     def start(self) -> State:
         """The first states, (trajectories, ...)."""
-        return jtu.tree_map(lambda leaf: leaf[:, 0], self.x)
+        return jtu.tree_map(lambda leaf: _column(leaf, 0), self.x)
 
     @property
     def end(self) -> State:
         """The last states, (trajectories, ...)."""
         if self.lengths is None:
-            return jtu.tree_map(lambda leaf: leaf[:, -1], self.x)
+            return jtu.tree_map(lambda leaf: _column(leaf, -1), self.x)
         return jtu.tree_map(lambda leaf: leaf[np.arange(len(self)), self.lengths - 1], self.x)
 
     def check(self, equation: AbstractDrift | SDE, stages: Sequence[Any]) -> None:
@@ -175,6 +176,12 @@ class Trajectories(AbstractPaths):
     def __repr__(self) -> str:
         shapes = jtu.tree_map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", self.x)
         return f"Trajectories(x={shapes}, ts={list(self.ts.shape)})".replace("'", "")
+
+
+# One program, of which JAX's operator makes two for each shape.
+@partial(jax.jit, static_argnums=1)
+def _column(x: jax.Array, m: int) -> jax.Array:
+    return x[:, m]
 
 
 def index_of(index: Any, count: int) -> slice | np.ndarray:
@@ -219,7 +226,7 @@ def source_of(x: Any, ts: Any, args: Args, lengths: Any, dtype: Any, strides: Se
     """States, on the device or elsewhere, ready for a compiled loop, with the steps in double precision."""
     even = even_step(ts) if ts.ndim == 1 and validate.is_concrete(ts) else None
     steps = {} if even is not None else {stride: long_steps(ts, stride, dtype) for stride in strides}
-    return Source(x, jnp.asarray(ts, dtype), args, lengths, steps, even)
+    return Source(x, validate.narrowed(ts, dtype), args, lengths, steps, even)
 
 
 def _module(leaves: Sequence[Any]) -> Any:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from .._types import Args, Key, State
 from ..equation._conditions import map_rows
+from ..solving import _validate as validate
 from ..solving._march import Table
 from ._sharding import share_out
 
@@ -149,7 +150,7 @@ def even_step(ts: Any) -> float | None:
 
 def long_steps(ts: Any, stride: int, dtype: Any) -> Array:
     """The time from each of a grid's times to that `stride` later, taken before anything is narrowed to `dtype`."""
-    return jnp.asarray(ts[..., stride:] - ts[..., :-stride], dtype)
+    return validate.narrowed(ts[..., stride:] - ts[..., :-stride], dtype)
 
 
 def check_window(size: int, stride: int, times: int) -> None:

@@ -142,7 +142,7 @@ def solved(
     warn_of_untrained_times(equation, ts)
     tau, steps = abs(ts - ts[0]), abs(ts[1:] - ts[:-1])
     validate.check_resolution(ts, x0)
-    times = tuple(jnp.asarray(table, validate.widest(x0)) for table in (ts, tau, steps))
+    times = tuple(validate.narrowed(table, validate.widest(x0)) for table in (ts, tau, steps))
     equation, args = as_arrays(unrecorded(equation), args)
     keep = _march_keeps(solver, stepsize_controller, saveat, adjoint, brownian_path)
     if keep is not None:

@@ -68,6 +68,11 @@ def check_states(x: Any, name: str, what: str = "sample") -> Any:
     return jtu.tree_map(lambda leaf: jnp.asarray(leaf, dtypes.canonicalize_dtype(leaf.dtype)), x)
 
 
+def narrowed(table: Any, dtype: Any) -> jax.Array:
+    """Numbers as JAX's of this type: NumPy's are converted by NumPy, where JAX compiles a program for each length."""
+    return jnp.asarray(np.asarray(table, dtype) if isinstance(table, np.ndarray) else table, dtype)
+
+
 def check_precision(dtype: Any, name: str, narrowest: int = 4) -> None:
     """Raise where numbers of this type cannot be states: not real, not floating, or of fewer bytes than `narrowest`."""
     if jnp.issubdtype(dtype, jnp.complexfloating):
