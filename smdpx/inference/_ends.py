@@ -39,7 +39,9 @@ def check_ends(equation: AbstractDrift | SDE, xT: State, args: Args) -> tuple[An
     validate.check_finite_states(xT, "xT", "case")
     if validate.is_concrete(equation, xT, args):
         equation, args = as_arrays(equation, args)
-        return xT, int(_traced_once(equation, xT, args))
+        widest = _traced_once(equation, xT, args)
+        if validate.is_concrete(widest):  # in a program of the user's it is not, though all that goes in is
+            return xT, int(widest)
     return xT, _widest(equation, xT, args)
 
 

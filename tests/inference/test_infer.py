@@ -139,10 +139,14 @@ def test_langevin_without_steps_is_an_error(step, steps):
         sx.langevin(s, jnp.zeros(4), 1.0, step=step, steps=steps, key=jr.key(0))
 
 
-def test_inference_runs_inside_jit():
-    run = eqx.filter_jit(lambda s: sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::20], 4, key=jr.key(0)))
-    outside = sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::20], 4, key=jr.key(0))
-    np.testing.assert_allclose(run(s), outside, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("traced", ["score", "key"])
+def test_inference_runs_inside_jit(traced):
+    def draws(s, key):
+        return sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::20], 4, key=key)
+
+    key = jr.key(0)
+    inside = eqx.filter_jit(draws)(s, key) if traced == "score" else jax.jit(lambda key: draws(s, key))(key)
+    np.testing.assert_allclose(inside, draws(s, key), rtol=1e-4, atol=1e-5)
 
 
 def test_saving_the_end_alone_is_the_default():
