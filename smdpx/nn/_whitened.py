@@ -38,8 +38,8 @@ _BOUND, _FADE = 4.0, 0.25
 # After a narrow start the score is larger than 1/√Q: on the toy a remainder in units of 1/√(Q/10) is learned better
 # (score error .13 against .16, four seeds), and in those of 1/√(Q/100) as well.
 _EARLIER = 10.0
-# Between these shares of the balance, and between these exponents of growth, a mode passes from one to the other.
-_DAMPED, _HELD = (0.6, 0.8), (1.5, 0.5)
+# Between these shares of the balance, these exponents of growth and these of decay, a mode passes from one to the other.
+_DAMPED, _HELD, _KEPT = (0.8, 0.95), (1.5, 0.5), (10.0, 3.0)
 
 
 class Whitened(eqx.Module):
@@ -204,21 +204,28 @@ def _gaussian(L: AbstractLinear, here: Scales, x: Array) -> Array:
 def _share(table: Moments, here: Scales, balance: Array) -> Array:
     """How far each mode is counted from the data's Gaussian and not from the balance 2λ/g²: 1 to 0.
 
-    Backwards the Gaussian has the rate |λ| - g²/v. A mode is counted from it where it is damped, or where what it grows
-    by over all times, ∫ (|λ| - g²/v)₊ dt, is a factor that a network can hold.
+    Backwards the Gaussian has the rate |λ| - g²/v, the balance -|λ|. A mode is counted from the Gaussian where the two
+    hardly differ; or where it has not forgotten its start, ∫ |λ| dt, and what it grows by over all times,
+    ∫ (|λ| - g²/v)₊ dt, is a factor that a network can hold. A mode that is driven by others has a v of its own where it
+    has long forgotten: of Kuramoto-Sivashinsky's tenth wave, with g²/v at .6 of 2|λ|, the Gaussian's damping leaves 2.2
+    times the spread.
     """
-    damped, held = _DAMPED, _HELD
     pull = _inverse(here.variance)
     balance = jnp.broadcast_to(balance, pull.shape)
     least = jnp.where(balance < 0, -balance, 1)
-    by_rate = jnp.clip((pull / least - damped[0]) / (damped[1] - damped[0]), 0, 1)
+    by_rate = _between(pull / least, _DAMPED)
     widths = jnp.diff(table.times) / (table.times[-1] - table.times[0])
     weights = 0.5 * (jnp.pad(widths, (0, 1)) + jnp.pad(widths, (1, 0)))
     growing = jnp.maximum(least[None] / 2 - _inverse(table.variance), 0)
     growth = table.noise * jnp.tensordot(weights.astype(growing.dtype), growing, axes=1)
-    by_growth = jnp.clip((growth - held[0]) / (held[1] - held[0]), 0, 1)
+    young = jnp.minimum(_between(growth, _HELD), _between(table.noise * least / 2, _KEPT))
     noisy = jnp.isfinite(balance)
-    return jnp.where(balance < 0, jnp.where(noisy, jnp.maximum(by_rate, jnp.where(noisy, by_growth, 0)), 0), 1)
+    return jnp.where(balance < 0, jnp.where(noisy, jnp.maximum(by_rate, jnp.where(noisy, young, 0)), 0), 1)
+
+
+def _between(x: Array, ends: tuple[float, float]) -> Array:
+    """From 0 at the first of two numbers to 1 at the other."""
+    return jnp.clip((x - ends[0]) / (ends[1] - ends[0]), 0, 1)
 
 
 def _inverse(x: Array) -> Array:

@@ -381,6 +381,18 @@ def test_what_has_relaxed_is_counted_from_the_dissipation_alone():
     np.testing.assert_allclose(s(0.0, x), 2 * D.rate(0.0, x, None) / 0.5**2, rtol=1e-5)
 
 
+def test_what_others_drive_is_counted_from_the_dissipation_once_it_has_relaxed():
+    # Its variance is 1 / .6 of what noise and dissipation leave: around that Gaussian the way back would hardly be damped.
+    rate, g = 30.0, 0.5
+    driven = {"c": sx.PerSample(jnp.sqrt(2 / 3 * g**2 / (2 * rate)) * normal(4000, 1))}
+    A, D = sx.Drift(lambda t, x, args: rate * args["c"], name="A"), sx.Drift(Decay(rate), name="D")
+    paths = sx.simulate(A + D + sx.Diffusion(g), driven["c"].value, TS, key=K[1], args=driven)
+    net = sx.nn.Whitened(small((1,)), paths)
+    balance = 2 * rate / g**2
+    assert float(1 / paths.x[:, -1].var() / balance) == pytest.approx(0.6, abs=0.03)
+    np.testing.assert_allclose(net.more(1.0, sx.Diagonal(-balance * jnp.ones(()))).rates, 0)
+
+
 def test_after_a_narrow_start_the_data_pull_more_than_the_dissipation():
     _, _, s, _ = around(rate=2.0, start=0.1)
     x, balance, data = jnp.array([1.1]), 2 * 2.0 / 0.5**2, 1 / 0.1**2
