@@ -38,7 +38,7 @@ _BOUND, _FADE = 4.0, 0.25
 # After a narrow start the score is larger than 1/√Q: on the toy a remainder in units of 1/√(Q/10) is learned better
 # (score error .13 against .16, four seeds), and in those of 1/√(Q/100) as well.
 _EARLIER = 10.0
-# Between these shares of the balance, these exponents of growth and these of decay, a mode passes from one to the other.
+# Between these shares of the balance, exponents of growth and of decay, a mode passes from one to the other.
 _DAMPED, _HELD, _KEPT = (0.8, 0.95), (1.5, 0.5), (10.0, 3.0)
 
 

@@ -382,7 +382,7 @@ def test_what_has_relaxed_is_counted_from_the_dissipation_alone():
 
 
 def test_what_others_drive_is_counted_from_the_dissipation_once_it_has_relaxed():
-    # Its variance is 1 / .6 of what noise and dissipation leave: around that Gaussian the way back would hardly be damped.
+    # Its variance is 1 / .6 of what noise and dissipation leave: that Gaussian would hardly damp the way back.
     rate, g = 30.0, 0.5
     driven = {"c": sx.PerSample(jnp.sqrt(2 / 3 * g**2 / (2 * rate)) * normal(4000, 1))}
     A, D = sx.Drift(lambda t, x, args: rate * args["c"], name="A"), sx.Drift(Decay(rate), name="D")
