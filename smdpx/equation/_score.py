@@ -42,7 +42,7 @@ class Score(AbstractDrift[Reverse]):
     coefficient 1 it adds D + ½g²·net, so `-(A + D) + 2*s` runs the dissipative part D of the physics forward and turns
     A alone round. Of a simulator's step it is the forward step itself. In components without noise it adds nothing. A
     network with a method `remainder(t, x, args, balance)`, as `nn.Whitened` has, leaves its own reference out, but,
-    where D states its linear part, in modes that have not forgotten their start: after a narrow one, say, where noise
+    where D states its linear part, in modes whose variance is their start's: after a narrow one, say, where noise
     and dissipation have not met yet.
 
     Called, `s(t, x, args)`, it is ∇ₓ log p_t(x) with everything that it is counted from; 0 in components without noise.

@@ -38,8 +38,9 @@ _BOUND, _FADE = 4.0, 0.25
 # After a narrow start the score is larger than 1/√Q: on the toy a remainder in units of 1/√(Q/10) is learned better
 # (score error .13 against .16, four seeds), and in those of 1/√(Q/100) as well.
 _EARLIER = 10.0
-# Between these shares of the balance, exponents of growth and of decay, a mode passes from one to the other.
-_DAMPED, _HELD, _KEPT = (0.8, 0.95), (1.5, 0.5), (10.0, 3.0)
+# Between these a mode passes from one reference to the other: shares of the balance, exponents of growth and of decay,
+# and of the change of the variance since the start.
+_DAMPED, _HELD, _KEPT, _CHANGED = (0.8, 0.95), (1.5, 0.5), (10.0, 3.0), (0.15, 0.5)
 
 
 class Whitened(eqx.Module):
@@ -205,10 +206,10 @@ def _share(table: Moments, here: Scales, balance: Array) -> Array:
     """How far each mode is counted from the data's Gaussian and not from the balance 2λ/g²: 1 to 0.
 
     Backwards the Gaussian has the rate |λ| - g²/v, the balance -|λ|. A mode is counted from the Gaussian where the two
-    hardly differ; or where it has not forgotten its start, ∫ |λ| dt, and what it grows by over all times,
-    ∫ (|λ| - g²/v)₊ dt, is a factor that a network can hold. A mode that is driven by others has a v of its own where it
-    has long forgotten: of Kuramoto-Sivashinsky's tenth wave, with g²/v at .6 of 2|λ|, the Gaussian's damping leaves 2.2
-    times the spread.
+    hardly differ; or where what it grows by over all times, ∫ (|λ| - g²/v)₊ dt, is a factor that a network can hold,
+    and v is that of its start: it has not forgotten that, ∫ |λ| dt, or v changes from there on. A v that stays what it
+    is, of a mode that has long forgotten, and is not the balance's, is that of what drives it: of Kuramoto-
+    Sivashinsky's tenth wave, with g²/v at .6 of 2|λ|, the Gaussian's damping would leave 2.2 times the spread.
     """
     pull = _inverse(here.variance)
     balance = jnp.broadcast_to(balance, pull.shape)
@@ -218,7 +219,10 @@ def _share(table: Moments, here: Scales, balance: Array) -> Array:
     weights = 0.5 * (jnp.pad(widths, (0, 1)) + jnp.pad(widths, (1, 0)))
     growing = jnp.maximum(least[None] / 2 - _inverse(table.variance), 0)
     growth = table.noise * jnp.tensordot(weights.astype(growing.dtype), growing, axes=1)
-    young = jnp.minimum(_between(growth, _HELD), _between(table.noise * least / 2, _KEPT))
+    average = jnp.tensordot(weights.astype(growing.dtype), table.variance, axes=1)
+    change = jnp.abs(jnp.log(table.variance[0] * _inverse(average)))
+    started = jnp.maximum(_between(table.noise * least / 2, _KEPT), _between(change, _CHANGED))
+    young = jnp.minimum(_between(growth, _HELD), started)
     noisy = jnp.isfinite(balance)
     return jnp.where(balance < 0, jnp.where(noisy, jnp.maximum(by_rate, jnp.where(noisy, young, 0)), 0), 1)
 

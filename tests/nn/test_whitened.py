@@ -384,9 +384,11 @@ def test_what_has_relaxed_is_counted_from_the_dissipation_alone():
 def test_what_others_drive_is_counted_from_the_dissipation_once_it_has_relaxed():
     # Its variance is 1 / .6 of what noise and dissipation leave: that Gaussian would hardly damp the way back.
     rate, g = 30.0, 0.5
-    driven = {"c": sx.PerSample(jnp.sqrt(2 / 3 * g**2 / (2 * rate)) * normal(4000, 1))}
+    left = g / np.sqrt(2 * rate)
+    driven = {"c": sx.PerSample(np.sqrt(2 / 3) * left * jnp.asarray(normal(4000, 1)))}
+    starts = driven["c"].value + left * normal(4000, 1, seed=1)
     A, D = sx.Drift(lambda t, x, args: rate * args["c"], name="A"), sx.Drift(Decay(rate), name="D")
-    paths = sx.simulate(A + D + sx.Diffusion(g), driven["c"].value, TS, key=K[1], args=driven)
+    paths = sx.simulate(A + D + sx.Diffusion(g), starts, TS, key=K[1], args=driven)
     net = sx.nn.Whitened(small((1,)), paths)
     balance = 2 * rate / g**2
     assert float(1 / paths.x[:, -1].var() / balance) == pytest.approx(0.6, abs=0.03)
