@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import abc
 import functools
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 import equinox as eqx
@@ -267,27 +268,31 @@ class Sum(AbstractDrift[Any]):
 
     def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
         """The sum of the parts' rates."""
-        parts = self._known(t, x, args)
-        total = _add(*(part.rate(t, x, args) for part in cancelled(parts, self.links)))
 
-        def back(physics: list[Scaled]) -> State:
-            return _add(*(scale(-1, part.rate(t, x, args)) for part in physics))
+        def rate(part: Scaled) -> State:
+            return part.rate(t, x, args)
 
-        return guarded(parts, back, total, t, x, args)
+        return self._guarded(rate, lambda part: scale(-1, rate(part)), t, x, args)
 
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The sum of the parts' increments, each from the same state: operators are not split here."""
-        parts = self._known(t, x, args)
-        total = _add(*(part.increment(t, x, dt, args) for part in cancelled(parts, self.links)))
 
-        def back(physics: list[Scaled]) -> State:
-            return _add(*(part.reversed_increment(t, x, dt, args) for part in physics))
+        def increment(part: Scaled) -> State:
+            return part.increment(t, x, dt, args)
 
-        return guarded(parts, back, total, t, x, args)
+        return self._guarded(increment, lambda part: part.reversed_increment(t, x, dt, args), t, x, args)
 
     def reversed_increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The sum of the parts' reversed increments."""
         return Sum(tuple(part.reverse() for part in self.parts), self.links).increment(t, x, dt, args)
+
+    def _guarded(
+        self, change: Callable[[Scaled], State], back: Callable[[Scaled], State], t: Any, x: State, args: Args
+    ) -> State:
+        """The changes, added; outside of what a score knows the physics' own: `back` is a part's the other way."""
+        parts = self._known(t, x, args)
+        total = _add(*map(change, cancelled(parts, self.links)))
+        return guarded(parts, lambda physics: _add(*map(back, physics)), total, t, x, args)
 
     def _known(self, t: RealScalarLike, x: State, args: Args) -> tuple[Scaled, ...]:
         """The parts with the rates of the physics evaluated: the guard asks for them too, and what scores count from.

@@ -110,7 +110,7 @@ def _simulated(recipe: BuoyancyRuns, keys: Array) -> tuple[Float[Array, "count n
     inflow = disc(flow.inflow.centre, flow.inflow.radius)
 
     def run(key: Key) -> tuple[Array, StaggeredState, Health]:
-        mask = solid(*[draw_obstacles(key, inflow)], n=flow.n)
+        mask = solid(draw_obstacles(key, inflow), n=flow.n)
 
         def step(x: StaggeredState, i: Array) -> tuple[StaggeredState, Health]:
             return flow.advance(i.astype(mask.dtype) * dt, x, dt, mask)
