@@ -102,6 +102,16 @@ def as_draws(
     return draws, as_samples("truth", truth.reshape(1, *truth.shape)).reshape(truth.shape)
 
 
+def check_answers(state: str, **values: Any) -> None:
+    """Raise where answers are neither shaped as what they are compared with, nor with draws in front of it."""
+    (name, answers), (other, against) = values.items()
+    if answers.shape != against.shape and answers.shape[1:] != against.shape:
+        raise ValueError(
+            f"`{name}` must be shaped as `{other}`, (cases, {state}), or with draws in front, (draws, cases, {state}); "
+            f"got {name} {answers.shape} and {other} {against.shape}. {draws_to_the_front(name, answers, against)}"
+        )
+
+
 def draws_to_the_front(name: str, samples: Any, truth: Any) -> str:
     """What to write of samples that do not fit the truth: of (cases, draws, ...) it is known."""
     if samples.shape[:1] + samples.shape[2:] == truth.shape != ():

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..equation._linear import squared_wavenumbers
-from ._common import Samples, as_draws, as_samples, check_array, draws_to_the_front
+from ._common import Samples, as_draws, as_samples, check_answers, check_array
 
 
 def power_spectrum(x: Samples) -> tuple[Int[np.ndarray, " bins"], Float[np.ndarray, "... bins"]]:
@@ -79,11 +79,7 @@ def spectral_error(samples: Samples, truth: Samples, *, largest: int = 10) -> fl
     0.6931
     """
     guess, target = _as_fields("samples", samples), _as_fields("truth", truth)
-    if guess.shape != target.shape and guess.shape[1:] != target.shape:
-        raise ValueError(
-            "`samples` must be shaped as `truth`, (cases, n, n), or with draws in front, (draws, cases, n, n); got "
-            f"samples {guess.shape} and truth {target.shape}. {draws_to_the_front('samples', guess, target)}"
-        )
+    check_answers("n, n", samples=guess, truth=target)
     half = target.shape[-1] // 2
     if not 1 <= largest <= half:
         raise ValueError(f"`largest` must be in 1 ... {half}, half the pixels a side, got {largest}")
@@ -185,11 +181,7 @@ def reconstruction_error(forward: Callable[[Any], Any], x0: Samples, xT: Samples
     """
     check_array("x0", x0)
     check_array("xT", xT)
-    if x0.shape != xT.shape and x0.shape[1:] != xT.shape:
-        raise ValueError(
-            "`x0` must be shaped as `xT`, (cases, ...), or with draws in front, (draws, cases, ...); got "
-            f"x0 {x0.shape} and xT {xT.shape}. {draws_to_the_front('x0', x0, xT)}"
-        )
+    check_answers("...", x0=x0, xT=xT)
     guess, end = as_samples("x0", x0), as_samples("xT", xT)
     again = _each(forward, jnp.asarray(guess.reshape(-1, *end.shape[1:])))
     if again.shape[1:] != end.shape[1:]:
