@@ -7,8 +7,9 @@ They run on the host, not under ``jit``, and refuse values that are not finite.
 - Against truths alone: `crps`, `energy_score`; `covered`, `spread_over_error`; `sbc_ranks` with `sbc_pvalue` and
   `rank_histogram`, and `tarp`.
 - Of periodic fields: `spectral_error` and `power_spectrum`, `spread_skill` per wavenumber, `reconstruction_error`.
+- Of fields as pictures: `ms_ssim`, and `lpips` over weights that you bring.
 
-`wasserstein1` and `sbc_pvalue` need SciPy, `c2st` scikit-learn: ``pip install "smdpx[metrics]"``.
+`wasserstein1` and `sbc_pvalue` need SciPy, `c2st` scikit-learn, `ms_ssim` dm-pix: ``pip install "smdpx[metrics]"``.
 """
 
 from ._calibration import (
@@ -33,5 +34,6 @@ from ._fields import (
     spectral_error as spectral_error,
     spread_skill as spread_skill,
 )
+from ._images import lpips as lpips, ms_ssim as ms_ssim
 from ._score import ScoreError as ScoreError, score_error as score_error
 from ._toy import posterior_metric_q as posterior_metric_q
