@@ -30,6 +30,7 @@ from ..equation._fixed import Fixed
 from ..equation._linear import AbstractLinear, Diagonal, is_part
 from ..learning._counted import Counted, in_memory
 from ..learning._moments import Moments, Scales, moments
+from ..learning._perturbed import Perturbed
 
 __all__ = ["Whitened"]
 
@@ -53,7 +54,8 @@ class Whitened(eqx.Module):
     **The guard.** Outside of the box that the trajectories visited at t (the smallest and the largest of each
     component, fading in over a quarter of its half width) no network knows the score, and a physics that runs backwards
     may explode. There the equation runs its physics forward in both directions of time, so that no draw stays far out
-    where the physics confines. Inside nothing changes.
+    where the physics confines. Inside nothing changes. States of a deterministic system are confined by no balance of
+    dissipation and noise: of `Perturbed` trajectories there is no guard unless it is asked for.
 
     Args:
         net: any network called `(t, x, args)` on one state, with scales of its own left at 1: `MLP`, `ResNet`, ...
@@ -62,7 +64,7 @@ class Whitened(eqx.Module):
         basis: what the moments are taken in: a function from one state to an operator in the basis. Default: component
             by component, with the correlations of up to 64 in one array. `sx.Fourier.like` for periodic fields, mode by
             mode, `lambda x: sx.Fourier.like(x, axes=(0, 1))` with channels.
-        guard: False runs the equation as it is outside of the data too.
+        guard: whether there is one; False runs the equation as it is outside of the data too.
 
     Raises:
         TypeError: paths that are no `Trajectories`: of `FreshPaths`, simulate some.
@@ -88,7 +90,7 @@ class Whitened(eqx.Module):
         paths: Counted,
         *,
         basis: Callable[[Array], AbstractLinear] = Diagonal.like,
-        guard: bool = True,
+        guard: bool | None = None,
     ):
         if not isinstance(paths, Counted):
             raise TypeError(
@@ -102,7 +104,8 @@ class Whitened(eqx.Module):
         self.scales = Fixed(jtu.tree_map(lambda x, L: moments(known, jnp.asarray(x), L), known.x, bases))
         self.bases = Fixed(bases)
         self.gain = jnp.zeros((), jnp.result_type(*jtu.tree_leaves(one)))
-        self.guard = guard
+        # Smoke where none of the trajectories had any would be held there: what flows in runs in again, at every step.
+        self.guard = not isinstance(paths, Perturbed) if guard is None else guard
 
     def __call__(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """The score: the Gaussian's and the remainder."""

@@ -277,6 +277,12 @@ def test_inside_of_the_data_nothing_changes():
         assert float((-P + 2 * guarded()).rate(0.5, x, None)) == pytest.approx(float(off))
 
 
+def test_blurred_states_of_a_deterministic_system_have_a_guard_only_if_it_is_asked_for():
+    blurred = sx.Perturbed(sx.Trajectories(jnp.zeros((16, 2)), [0.0, 1.0]), g)
+    assert not sx.nn.Whitened(lambda t, x, args: x, blurred).guard
+    assert sx.nn.Whitened(lambda t, x, args: x, blurred, guard=True).guard
+
+
 def test_the_guard_fades_in():
     inside, outside = [float((-P + 2 * guarded()).rate(0.5, jnp.array(x), None)) for x in (1.0, 1.25)]
     between = float((-P + 2 * guarded()).rate(0.5, jnp.array(1.125), None))
