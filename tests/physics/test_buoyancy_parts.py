@@ -181,6 +181,13 @@ def test_the_laws_of_the_projection(mask):
     assert abs(product(once, [a - c for a, c in zip(w, once, strict=True)])) <= 1e-5 * size**2
 
 
+def test_no_velocity_of_many_is_lost_beside_a_pocket_whose_mean_no_pressure_can_hold():
+    mask = b.solid(b.draw_obstacles(jax.random.split(KEY, 4000)[1535]), n=N)
+    u, v = jax.vmap(lambda key: faces(N, key))(jax.random.split(KEY, 400))
+    residual = jax.vmap(lambda u, v: b.solve_pressure(u, v, mask).residual)(u, v)
+    assert float(residual.max()) < 1e-6
+
+
 def test_the_projection_is_that_of_a_direct_solve():
     with double_precision():
         u, v = faces(8)

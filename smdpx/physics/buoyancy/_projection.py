@@ -34,6 +34,9 @@ __all__ = ["Pressure", "project", "solve_pressure"]
 
 # Beyond this multiple of what was asked for, a divergence is an error: rounding of the pressure leaves some.
 _SLACK = 100
+# Within this multiple, iterations that no longer lower it have come to rounding. Going on they would lose it again:
+# in a pocket that is cut off what rounding leaves of the mean has no pressure, and grows.
+_ROUNDING = 16
 
 
 class Pressure(NamedTuple):
@@ -194,24 +197,31 @@ def _solved(
     def left(u: Array, v: Array) -> Array:
         return -source - divergence(open_u * u, open_v * v)
 
-    def going_on(state: tuple[Array, ...]) -> Array:
-        _, _, _, r, _, before, k = state
+    def going_on(state: tuple[Any, ...]) -> Array:
+        *_, before, size, last, (best, *_), k = state
+        stalled = (size <= _ROUNDING * tolerance) & (size >= last)
+        lost = (best <= _SLACK * tolerance) & (size > 10 * best)
         # The product is 0 where nothing is left, and NaN where something is: a maximum may leave NaN out on CPUs.
-        return (jnp.max(jnp.abs(r)) > tolerance) & (before > 0) & (k < most)
+        return (size > tolerance) & ~stalled & ~lost & (before > 0) & (k < most)
 
-    def iterate(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        u, v, p, r, direction, before, k = state
+    def iterate(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        u, v, p, r, direction, before, last, _, best, k = state
         z = _precondition(fluid, r)
         now = jnp.sum(r * z)
         direction = z + (now / before) * direction
         along, up = open_u * jnp.diff(direction, axis=0), open_v * jnp.diff(direction, axis=1)
         applied = -divergence(along, up)
         length = now / jnp.sum(direction * applied)
-        return u - length * along, v - length * up, p + length * direction, r - length * applied, direction, now, k + 1
+        u, v, p, r = u - length * along, v - length * up, p + length * direction, r - length * applied
+        size = jnp.max(jnp.abs(r))
+        best = jax.tree.map(functools.partial(jnp.where, size < best[0]), (size, u, v, p), best)
+        return u, v, p, r, direction, now, size, last, best, k + 1
 
     zeros, infinite = jnp.zeros_like(fluid), jnp.asarray(jnp.inf, fluid.dtype)
-    start = (u, v, zeros, left(u, v), zeros, infinite, jnp.asarray(0, jnp.int32))
-    u, v, p, _, _, _, k = jax.lax.while_loop(going_on, iterate, start)
+    r = left(u, v)
+    off = jnp.max(jnp.abs(r))
+    start = (u, v, zeros, r, zeros, infinite, off, infinite, (off, u, v, zeros), jnp.asarray(0, jnp.int32))
+    *_, (_, u, v, p), k = jax.lax.while_loop(going_on, iterate, start)
     residual = jnp.max(jnp.abs(left(u, v)))
     size = jnp.where(residual <= _SLACK * tolerance, size, jnp.nan)
     return (size * u, size * v, size * p), (k, residual)
