@@ -21,7 +21,7 @@ from ..equation._algebra import SDE, AbstractDrift
 from ..equation._score import Score, scores
 from ..equation._trained import Trained
 from ..solving import _validate as validate
-from ..solving._solvers import is_eulers
+from ..solving._solvers import denoises, is_eulers
 from ._checkpoint import Checkpoint
 from ._counted import Counted
 from ._fingerprint import fingerprint_of
@@ -157,12 +157,15 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
         raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
     validate.check_drifts(equation, *paths.samples())
     loss.check_data(equation, paths, curriculum)
-    _warn_of_eulers_data(paths.made_by(), loss.unrolls_by(equation))
+    solver = loss.unrolls_by(equation)
+    _warn_of_eulers_data(paths.made_by(), solver)
+    # Split steps learn the score of states that they have blurred themselves, and none of those are narrower.
+    blurs = solver is not None and denoises(type(solver))
     for coefficient, score in scores(equation):
         if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
         _warn_of_another_reference(equation, score)
-        if isinstance(paths, Trajectories | StoredPaths) and validate.is_concrete(paths, score.g):
+        if isinstance(paths, Trajectories | StoredPaths) and not blurs and validate.is_concrete(paths, score.g):
             # Of a store the starts of its first files: more would be a look at every file.
             warn_of_a_narrow_start(paths[:1024] if isinstance(paths, StoredPaths) else paths, score.g)
         if validate.is_concrete(paths.ts):

@@ -37,6 +37,15 @@ def test_fit_names_the_component_both_numbers_and_a_first_step_that_is_short_eno
         sx.fit(-NARROW.P + 2 * s, paths, key=K[2], curriculum=[sx.Stage(updates=1, batch=4)])
 
 
+def test_split_steps_which_blur_each_state_themselves_are_trained_on_narrow_starts_without_a_word():
+    paths = sx.simulate(NARROW.P, 0.01 * jr.normal(K[0], (200,)), TIMES["even"])
+    s = sx.Score(sx.nn.MLP(widths=(4,), key=K[2]), NARROW.g)
+    loss = sx.WindowLoss(solver=sx.SplitEuler())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sx.fit(-NARROW.P + 2 * s + NARROW.g, paths, key=K[2], loss=loss, curriculum=[sx.Stage(updates=1, batch=4)])
+
+
 def said(x0, ts, g=1.0):
     """Whether it warns of trajectories that start at x0."""
     with warnings.catch_warnings(record=True) as caught:
