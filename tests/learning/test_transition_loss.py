@@ -1,5 +1,6 @@
 """The transition loss: the noise that it finds again, what it is minimised by, and to what order."""
 
+import warnings
 from typing import Any
 
 import diffrax as dfx
@@ -385,6 +386,13 @@ def test_trajectories_of_another_process_warn():
     check_data(paths)
     with pytest.warns(UserWarning, match=r"has variance .* where it should have 1 \(in 2 components\)"):
         check_data(paths, scale=2.0)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_of_a_tiny_batch_nothing_is_said_that_the_data_do_not_say():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_data(trajectories(), batch=1)
 
 
 def test_fresh_paths_are_steps_of_their_process():

@@ -6,6 +6,7 @@ over neighbours x₀, x₁ of trajectories that the library simulated; N is what
 """
 
 import functools
+import math
 import operator
 import warnings
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ __all__ = ["TransitionLoss"]
 
 # What of the noise is not found again, in deviations, above which steps are called too coarse.
 _COARSE = 0.03
+# Steps whose noise is looked at.
+_FEWEST = 64
 
 
 class TransitionLoss(AbstractLoss):
@@ -109,7 +112,9 @@ class TransitionLoss(AbstractLoss):
                 )
         if not is_concrete(equation, paths):
             return
-        variance, error, left = _noise_of_data(self, equation, paths.source([1]), stages[0].batch)
+        # Of a few steps a variance cannot be told from 1, nor its own error.
+        batch = stages[0].batch * math.ceil(_FEWEST / stages[0].batch)
+        variance, error, left = _noise_of_data(self, equation, paths.source([1]), batch)
         name = type(self._solver(_process(equation))).__name__
         if not float(left) < _COARSE:
             raise ValueError(
