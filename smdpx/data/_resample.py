@@ -6,6 +6,9 @@ On an even number n of points the waves n/2 and -n/2 are one, cos(n/2 · r): the
 added where the grid becomes coarser, and its one is halved where it becomes finer. So finer and back is the identity.
 """
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
@@ -54,6 +57,8 @@ def resample(x: ArrayLike, n: int, axes: tuple[int, ...] = (-2, -1)) -> Float[Ar
     return x
 
 
+# One program, where each operation outside of one would be a program of its own.
+@partial(jax.jit, static_argnums=(1, 2))
 def _along(x: Array, n: int, axis: int) -> Array:
     """One axis: the half spectrum, cut or filled with zeros, its shortest common wave put right."""
     m = x.shape[axis]

@@ -16,7 +16,7 @@ import smdpx as sx
 # windows. Their bias is of first order one way, and of second order both ways.
 CURRICULA = {
     "one-step": [sx.Stage(updates=5000, batch=1024, learning_rate=5e-3, stride=3)],
-    "two-way": [sx.Stage(updates=4000, batch=2048, learning_rate=1e-2, stride=6)],
+    "two-way": [sx.Stage(updates=3000, batch=2048, learning_rate=1e-2, stride=6)],
 }
 
 
