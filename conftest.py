@@ -1,8 +1,6 @@
 """Tests and the docstrings' examples: double precision is opt-in, promotion is strict, ranks are explicit."""
 
-import functools
 import gc
-import itertools
 import os
 import pathlib
 
@@ -28,67 +26,16 @@ os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
-import jaxtyping._decorator
-import jaxtyping._typeguard
 import pytest
-from beartype.door import is_bearable
-from jax._src.interpreters import mlir
+
+from tests import _shortcuts
 
 # Traces are millions of objects that live on in caches: looking through all of them for cycles is time for nothing.
 gc.set_threshold(20_000, 20, 100)
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-
-def _share_contexts():
-    """JAX loads MLIR's dialects anew for each program, 5 ms; a hundred programs may share them.
-
-    A context keeps the constants of all its programs: hence not all of them. The function is not public; without it
-    each program has its own.
-    """
-    make, programs = getattr(mlir, "make_ir_context", None), itertools.count()
-    if make is not None:
-        context = functools.lru_cache(maxsize=1)(lambda hundred: make())
-        mlir.make_ir_context = lambda: context(next(programs) // 100)
-
-
-def _check_leaves_by_beartype():
-    """For each leaf of each tree, jaxtyping calls a function that it decorates anew: ten times slower."""
-
-    def typechecked(function):
-        (hint,) = function.__annotations__.values()
-
-        def accepts(leaf):
-            if not is_bearable(leaf, hint):
-                raise TypeError(f"{type(leaf)} is no {hint}.")
-
-        return accepts
-
-    jaxtyping._typeguard.typechecked = typechecked
-
-
-def _make_checks_once():
-    """For each function inside of another, jaxtyping makes its checks whenever the other is called: 1 ms."""
-
-    def once(make):
-        made = functools.cache(make)
-
-        def known(*args, **kwargs):
-            try:
-                return made(*args, **kwargs)
-            except TypeError:  # a default value that has no hash
-                return make(*args, **kwargs)
-
-        return known
-
-    for name in ("_make_fn_with_signature", "_apply_typechecker"):
-        setattr(jaxtyping._decorator, name, once(getattr(jaxtyping._decorator, name)))
-
-
-_share_contexts()
-_check_leaves_by_beartype()
-_make_checks_once()
+_shortcuts.take()
 
 
 def pytest_configure(config):
