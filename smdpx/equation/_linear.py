@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -187,12 +188,22 @@ class Fourier(AbstractLinear):
                 f"{self.rates.shape}: batch with `jax.vmap`, and of rates for all modes, (n, m), take "
                 "`rates[:, : m // 2 + 1]`."
             )
-        return jnp.fft.rfftn(x, axes=self.alike, norm="ortho")
+        return _to_modes(x, self.alike)
 
     def from_basis(self, coefficients: Array, x: Array) -> Array:
         """The real field with this half spectrum."""
-        sizes = [x.shape[axis] for axis in self.alike]
-        return jnp.fft.irfftn(coefficients, s=sizes, axes=self.alike, norm="ortho").astype(x.dtype)
+        return _from_modes(coefficients, tuple(x.shape[axis] for axis in self.alike), self.alike, x.dtype)
+
+
+# One program each, where a transform outside of one is four.
+@partial(jax.jit, static_argnums=1, inline=True)
+def _to_modes(x: Array, axes: tuple[int, ...]) -> Array:
+    return jnp.fft.rfftn(x, axes=axes, norm="ortho")
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3), inline=True)
+def _from_modes(coefficients: Array, sizes: tuple[int, ...], axes: tuple[int, ...], dtype: Any) -> Array:
+    return jnp.fft.irfftn(coefficients, s=sizes, axes=axes, norm="ortho").astype(dtype)
 
 
 def is_part(leaf: Any) -> bool:

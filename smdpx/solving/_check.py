@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from .._types import Args, Key, State
@@ -96,13 +97,16 @@ def check(
     def all_advance(x: State, h: Any) -> State:
         return over_samples(lambda x, args: advance(x, h, args), args, x)
 
+    # Programs, where a step outside of one compiles each of its operations. A fixed dt is looked at, and so a number.
+    length = dt if fixed is not None else np.asarray(dt, one.dtype)
     step = eqx.filter_jit(lambda x, values: advance(x, dt, with_rows(args, values)))
-    together = eqx.filter_jit(all_advance)(x, dt)
+    jointly = eqx.filter_jit(all_advance)
+    together = jointly(x, length)
     alone = [step(take(x, i), take(rows(args), i)) for i in range(jax.tree.leaves(x)[0].shape[0])]
     alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
     of_one = lambda v: ravel_pytree(advance(unravel(v), dt, first_row(args)))[0]  # noqa: E731
     return StepReport(
-        _order(all_advance, x, dt) if fixed is None else None,
+        _order(jointly, x, length) if fixed is None else None,
         _round_trip(drift, together, x, now, dt, args),
         _vjp_error(of_one, one, jr.key(0) if key is None else key),
         _distance(together, alone) / _norm(together),
@@ -117,7 +121,7 @@ def _distance(a: State, b: State) -> float:
     return _norm(jax.tree.map(jnp.subtract, a, b))
 
 
-def _order(advance: Any, x: State, dt: float) -> float:
+def _order(advance: Any, x: State, dt: Any) -> float:
     ends = []
     for count in (1, 2, 4):
         end = x
@@ -136,7 +140,7 @@ def _round_trip(drift: AbstractDrift, forward: State, x: State, now: Any, dt: fl
         return jax.tree.map(jnp.add, x, drift.reversed_increment(now + h, x, h, args))
 
     try:
-        returned = over_samples(back, args, forward)
+        returned = eqx.filter_jit(lambda forward: over_samples(back, args, forward))(forward)
     except TypeError:  # no reversal was stated
         return None
     return _distance(returned, x) / _distance(forward, x)
@@ -146,10 +150,11 @@ def _vjp_error(f: Any, x: jax.Array, key: Key) -> float | None:
     key_u, key_v = jr.split(key)
     u, v = jr.normal(key_u, x.shape, x.dtype), jr.normal(key_v, x.shape, x.dtype)
     # The step that balances truncation and rounding of a central difference.
+    f = eqx.filter_jit(f)
     h = float(jnp.finfo(x.dtype).eps) ** (1 / 3) * max(1.0, float(jnp.linalg.norm(x))) / float(jnp.linalg.norm(u))
     numeric = jnp.vdot(v, (f(x + h * u) - f(x - h * u)) / (2 * h))
     try:
-        exact = jnp.vdot(jax.vjp(f, x)[1](v)[0], u)
+        exact = jax.jit(lambda x, u, v: jnp.vdot(jax.vjp(f, x)[1](v)[0], u))(x, u, v)
     except (NotImplementedError, ValueError) as error:
         if not validate.says_no_derivative(error):
             raise

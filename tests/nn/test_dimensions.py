@@ -50,7 +50,8 @@ def one_axis_more(net, wider):
         side, taps = w.shape[-1], np.zeros(w.shape[-1])
         # The cell itself; of a transposed convolution one tap at even and one at odd cells.
         taps[[1, 2] if path[-2] == jtu.DictKey("up") else [side // 2]] = 1.0
-        return w[..., None] * jnp.asarray(taps, w.dtype)[(None,) * w.ndim]
+        # By NumPy: nothing to compile for each kernel.
+        return jnp.asarray(np.asarray(w)[..., None] * taps.astype(w.dtype))
 
     extended = [extend(path, w) for path, w in jtu.tree_leaves_with_path(net)]
     assert [w.shape for w in extended] == [w.shape for w in jtu.tree_leaves(wider)]
