@@ -148,16 +148,7 @@ class FokkerPlanck1D(eqx.Module):
             n: how many.
             key: a JAX random key.
         """
-        which_key, level_key = jax.random.split(key)
-        mean, scale, tables, _ = self._at(t)
-        which = jax.random.categorical(which_key, jnp.log(self.start.weights), shape=(n,))
-        level = jax.random.uniform(level_key, (n,), tables.dtype)
-        grid = jnp.linspace(-REACH, REACH, tables.shape[1], dtype=tables.dtype)
-        mass = jnp.exp(tables[:, :, 0])
-        cumulative = jnp.cumsum(0.5 * (mass[:, 1:] + mass[:, :-1]), axis=1)
-        cumulative = jnp.pad(cumulative / cumulative[:, -1:], ((0, 0), (1, 0)))
-        z = jax.vmap(lambda k, u: jnp.interp(u, cumulative[k], grid))(which, level)
-        return mean[which] + scale[which] * z
+        return _sample(self, jnp.asarray(t, self.times.dtype), n, key)
 
     def _at(self, t: RealScalarLike) -> tuple[Array, Array, Array, Array]:
         times = self.times
@@ -187,6 +178,20 @@ def _probabilities(fp: FokkerPlanck1D, t: Array, x: Array) -> Array:
 
 
 _score = jax.grad(_log_prob, argnums=2)
+
+
+@partial(jax.jit, static_argnums=2)
+def _sample(fp: FokkerPlanck1D, t: Array, n: int, key: Key) -> Array:
+    which_key, level_key = jax.random.split(key)
+    mean, scale, tables, _ = fp._at(t)
+    which = jax.random.categorical(which_key, jnp.log(fp.start.weights), shape=(n,))
+    level = jax.random.uniform(level_key, (n,), tables.dtype)
+    grid = jnp.linspace(-REACH, REACH, tables.shape[1], dtype=tables.dtype)
+    mass = jnp.exp(tables[:, :, 0])
+    cumulative = jnp.cumsum(0.5 * (mass[:, 1:] + mass[:, :-1]), axis=1)
+    cumulative = jnp.pad(cumulative / cumulative[:, -1:], ((0, 0), (1, 0)))
+    z = jax.vmap(lambda k, u: jnp.interp(u, cumulative[k], grid))(which, level)
+    return mean[which] + scale[which] * z
 
 
 def _elementwise(function: Callable[..., Array], fp: FokkerPlanck1D, t: RealScalarLike, x: ArrayLike) -> Array:

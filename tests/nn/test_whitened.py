@@ -1,9 +1,9 @@
 """Scales from the data: no unit, origin or size of a component matters, and outside of the data physics decides."""
 
 import functools
-from typing import Any, cast
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import smdpx as sx
+from smdpx.equation._linear import is_part
 from tests._problems import OU, as_users_run as as_users_run
 
 K = jr.split(jr.key(0), 8)
@@ -33,6 +34,12 @@ def noise_of(paths):
     return sx.nn.Whitened(small(paths.x.shape[2:]), paths)
 
 
+# One program each, where a call outside of one compiles every operation of its own.
+score = eqx.filter_jit(lambda net, t, x: net(t, x))
+linear = eqx.filter_jit(lambda net, t, x: net.linear(t)(x))
+rates = eqx.filter_jit(lambda net, t: jax.tree.map(lambda L: L.rates, net.linear(t), is_leaf=is_part))
+
+
 # The Gaussian of the data
 
 
@@ -41,8 +48,8 @@ def test_before_training_it_is_the_score_of_the_gaussian_with_the_datas_moments(
     net = noise_of(sx.Trajectories(x, TS))
     at = jnp.array([5.0, -1.0])
     mean, var = x[:, 10].mean(0), x[:, 10].var(0)
-    np.testing.assert_allclose(net(0.5, at), (mean - np.asarray(at)) / var, rtol=1e-4)
-    np.testing.assert_allclose(net.linear(0.5)(at), -np.asarray(at) / var, rtol=1e-4)
+    np.testing.assert_allclose(score(net, 0.5, at), (mean - np.asarray(at)) / var, rtol=1e-4)
+    np.testing.assert_allclose(linear(net, 0.5, at), -np.asarray(at) / var, rtol=1e-4)
 
 
 def test_components_that_are_correlated_have_the_score_of_their_common_gaussian():
@@ -51,15 +58,15 @@ def test_components_that_are_correlated_have_the_score_of_their_common_gaussian(
     net = noise_of(sx.Trajectories(x, TS))
     at = np.array([1.0, -0.5, 60.0], "f")
     C = np.cov(x[:, 10], rowvar=False, bias=True)
-    np.testing.assert_allclose(net(0.5, jnp.asarray(at)), -np.linalg.solve(C, at - x[:, 10].mean(0)), rtol=0.01)
+    np.testing.assert_allclose(score(net, 0.5, jnp.asarray(at)), -np.linalg.solve(C, at - x[:, 10].mean(0)), rtol=0.01)
 
 
 def test_correlations_that_are_no_more_than_chance_are_left_out():
     x = normal(100, 3, 30)
     net, z = noise_of(sx.Trajectories(x, [0.0, 1.0, 2.0])), normal(30, seed=1)
-    alone, raw = net.linear(1.0)(jnp.asarray(z)), np.linalg.solve(np.cov(x[:, 1], rowvar=False, bias=True), z)
-    score = net(1.0, jnp.asarray(z + x[:, 1].mean(0)))
-    assert np.linalg.norm(score - alone) < 0.2 * np.linalg.norm(raw + alone)
+    alone, raw = linear(net, 1.0, jnp.asarray(z)), np.linalg.solve(np.cov(x[:, 1], rowvar=False, bias=True), z)
+    found = score(net, 1.0, jnp.asarray(z + x[:, 1].mean(0)))
+    assert np.linalg.norm(found - alone) < 0.2 * np.linalg.norm(raw + alone)
 
 
 def test_where_all_start_on_one_line_the_score_across_is_that_of_half_a_steps_noise():
@@ -67,7 +74,7 @@ def test_where_all_start_on_one_line_the_score_across_is_that_of_half_a_steps_no
     x = walk - walk[:, :1] + normal(1000, 1, 1)
     net = noise_of(sx.Trajectories(x.astype("f"), TS))
     across = np.array([1, -1], "f") / np.sqrt(2)
-    difference = net(0.0, jnp.asarray(across)) - net(0.0, jnp.zeros(2))
+    difference = score(net, 0.0, jnp.asarray(across)) - score(net, 0.0, jnp.zeros(2))
     np.testing.assert_allclose(difference, -across / (0.1**2 / 2), rtol=0.1)
 
 
@@ -83,20 +90,20 @@ def test_a_field_has_no_mean_where_it_is_no_more_than_chance():
 def test_between_two_times_the_variance_is_linear_as_that_of_brownian_motion():
     x = np.cumsum(normal(4000, 3), axis=1)
     net = noise_of(sx.Trajectories(x, [0.0, 1.0, 2.0]))
-    assert float(-1 / net.linear(0.5).rates) == pytest.approx(1.5, rel=0.1)
+    assert -1 / float(rates(net, 0.5)) == pytest.approx(1.5, rel=0.1)
 
 
 def test_times_of_their_own_that_are_all_alike_are_no_other_data():
     x = np.cumsum(normal(50, 21), axis=1)
     shared, own = noise_of(sx.Trajectories(x, TS)), noise_of(sx.Trajectories(x, np.tile(TS, (50, 1))))
     for t in TS[[0, 7, 20]]:
-        np.testing.assert_allclose(own(t, jnp.array(0.3)), shared(t, jnp.array(0.3)), rtol=1e-4)
+        np.testing.assert_allclose(score(own, t, jnp.array(0.3)), score(shared, t, jnp.array(0.3)), rtol=1e-4)
 
 
 def test_a_gap_that_no_trajectory_covers_is_bridged():
     x = np.cumsum(normal(40, 11), axis=1)
     ts = np.repeat([[0.0], [2.0]], 20, axis=0) + np.linspace(0, 1, 11)
-    assert float(noise_of(sx.Trajectories(x, ts)).linear(1.5).rates) < 0
+    assert float(rates(noise_of(sx.Trajectories(x, ts)), 1.5)) < 0
 
 
 def test_of_a_field_it_is_whitened_mode_by_mode():
@@ -104,7 +111,7 @@ def test_of_a_field_it_is_whitened_mode_by_mode():
     paths = sx.Trajectories(np.stack([fields] * 3, axis=1), [0.0, 0.1, 0.2])
     net = sx.nn.Whitened(small((8, 8)), paths, basis=sx.Fourier.like)
     v = np.mean(np.abs(np.fft.rfft2(fields - fields.mean(0), norm="ortho")) ** 2, axis=0)
-    np.testing.assert_allclose(np.asarray(net.linear(0.1).rates)[1:, 1:], -1 / v[1:, 1:], rtol=1e-3)
+    np.testing.assert_allclose(np.asarray(rates(net, 0.1))[1:, 1:], -1 / v[1:, 1:], rtol=1e-3)
 
 
 def test_of_a_field_the_network_sees_the_field_and_not_its_modes_each_in_its_own_unit():
@@ -115,10 +122,11 @@ def test_of_a_field_the_network_sees_the_field_and_not_its_modes_each_in_its_own
         return x
 
     rough = np.fft.rfft(np.random.default_rng(0).normal(size=(2000, 16)))
-    steep = jnp.asarray(np.fft.irfft(rough * 0.1 ** np.arange(9), 16), float)
-    paths = sx.Trajectories(5 + jnp.stack([steep] * 3, axis=1), [0.0, 0.1, 0.2])
-    sx.nn.Whitened(net, paths, basis=sx.Fourier.like)(0.1, 5 + steep[0])
-    np.testing.assert_allclose(seen[0], 4 * jnp.tanh(steep[0] / steep.std() / 4), atol=0.1)
+    steep = np.fft.irfft(rough * 0.1 ** np.arange(9), 16).astype("f")
+    paths = sx.Trajectories(5 + np.stack([steep] * 3, axis=1), [0.0, 0.1, 0.2])
+    white = sx.nn.Whitened(net, paths, basis=sx.Fourier.like)
+    white(0.1, jnp.asarray(5 + steep[0]))
+    np.testing.assert_allclose(seen[0], 4 * np.tanh(steep[0] / steep.std() / 4), atol=0.1)
 
 
 def test_a_constant_component_and_a_narrow_start_divide_by_nothing():
@@ -139,18 +147,18 @@ def test_trajectories_may_have_times_of_their_own():
     steps = np.diff(ts, axis=1, prepend=0)
     x = np.cumsum(np.sqrt(steps) * rng.normal(size=ts.shape), axis=1) + rng.normal(size=(3000, 1))
     net = noise_of(sx.Trajectories(jnp.asarray(x, jnp.float32), ts))
-    assert float(-1 / net.linear(0.6).rates) == pytest.approx(1.6, rel=0.15)
+    assert -1 / float(rates(net, 0.6)) == pytest.approx(1.6, rel=0.15)
 
 
 def test_states_may_be_trees():
     x = {"a": normal(1000, 21, 2), "b": 100 * normal(1000, 21, seed=1)}
     net = sx.nn.Whitened(lambda t, x, args: x, sx.Trajectories(x, TS))
-    score = net(0.5, {"a": jnp.ones(2), "b": jnp.array(100.0)})
-    assert np.abs(score["a"]).max() == pytest.approx(1, abs=0.4)
-    assert float(score["b"]) == pytest.approx(-0.01, abs=0.004)
-    rates = {name: L.rates for name, L in net.linear(0.5).items()}
-    np.testing.assert_allclose(rates["a"], -1 / x["a"][:, 10].var(0), rtol=1e-4)
-    assert float(rates["b"]) == pytest.approx(-1 / float(x["b"][:, 10].var()), rel=1e-4)
+    found = score(net, 0.5, {"a": jnp.ones(2), "b": jnp.array(100.0)})
+    assert np.abs(found["a"]).max() == pytest.approx(1, abs=0.4)
+    assert float(found["b"]) == pytest.approx(-0.01, abs=0.004)
+    of_each = rates(net, 0.5)
+    np.testing.assert_allclose(of_each["a"], -1 / x["a"][:, 10].var(0), rtol=1e-4)
+    assert float(of_each["b"]) == pytest.approx(-1 / float(x["b"][:, 10].var()), rel=1e-4)
 
 
 def test_of_a_tree_the_exponential_solver_takes_each_arrays_linear_part():
@@ -207,7 +215,7 @@ def trained(unit, origin):
     paths = sx.Trajectories(x, origin + unit * TS, {"unit": unit})
     s = sx.Score(sx.nn.Whitened(small(), paths), sx.Diffusion(unit**-0.5))
     s = sx.fit(-DECAY + 2 * s, paths, key=K[2], curriculum=[sx.Stage(updates=20)])
-    return s.net(origin + 0.5 * unit, jnp.array(0.7))
+    return score(s.net, origin + 0.5 * unit, jnp.array(0.7))
 
 
 DECAY = sx.Drift(lambda t, x, args: -x / args["unit"])  # one program for every unit
@@ -240,8 +248,9 @@ def test_noise_on_the_velocity_alone_gives_position_and_velocity():
     g = sx.Diffusion(jnp.array([0.0, 0.5]))
     paths = sx.simulate(P + g, jr.normal(K[1], (500, 2)), TS, key=K[2], solver=dfx.Heun())
     s = sx.Score(sx.nn.Whitened(small((2,)), paths), g)
-    assert float(s(0.5, jnp.ones(2))[0]) == 0
-    assert float(s(0.5, jnp.ones(2))[1]) == pytest.approx(-1 / float(paths.x[:, 10, 1].var()), abs=0.2)
+    position, velocity = np.asarray(score(s, 0.5, jnp.ones(2)))
+    assert float(position) == 0
+    assert float(velocity) == pytest.approx(-1 / float(paths.x[:, 10, 1].var()), abs=0.2)
 
 
 # The guard
@@ -256,14 +265,22 @@ P = sx.Drift(lambda t, x, args: -(x**3))
 g = sx.Diffusion(0.5)
 
 
+@functools.cache
 def guarded(**how):
     return sx.Score(sx.nn.Whitened(lambda t, x, args: x, box(), **how), g)
 
 
+def back(s, x):
+    """The rate of the reverse SDE."""
+    return float(_back(s, jnp.array(x)))
+
+
+_back = eqx.filter_jit(lambda s, x: (-P + 2 * s).rate(0.5, x, None))
+
+
 @pytest.mark.parametrize("x", [1.3, -2.0, 1e6])
 def test_outside_of_the_data_the_reverse_sde_is_the_physics(x):
-    x = jnp.array(x)
-    assert float((-P + 2 * guarded()).rate(0.5, x, None)) == pytest.approx(float(-(x**3)))
+    assert back(guarded(), x) == pytest.approx(-(x**3))
 
 
 def test_outside_of_the_data_the_flow_stands_still():
@@ -272,9 +289,8 @@ def test_outside_of_the_data_the_flow_stands_still():
 
 
 def test_inside_of_the_data_nothing_changes():
-    for x in jnp.array([-1.0, 0.3, 1.0]):
-        off = (-P + 2 * guarded(guard=False)).rate(0.5, x, None)
-        assert float((-P + 2 * guarded()).rate(0.5, x, None)) == pytest.approx(float(off))
+    for x in (-1.0, 0.3, 1.0):
+        assert back(guarded(), x) == pytest.approx(back(guarded(guard=False), x))
 
 
 def test_blurred_states_of_a_deterministic_system_have_a_guard_only_if_it_is_asked_for():
@@ -284,8 +300,7 @@ def test_blurred_states_of_a_deterministic_system_have_a_guard_only_if_it_is_ask
 
 
 def test_the_guard_fades_in():
-    inside, outside = [float((-P + 2 * guarded()).rate(0.5, jnp.array(x), None)) for x in (1.0, 1.25)]
-    between = float((-P + 2 * guarded()).rate(0.5, jnp.array(1.125), None))
+    inside, between, outside = (back(guarded(), x) for x in (1.0, 1.125, 1.25))
     assert outside < between < inside
 
 
@@ -353,91 +368,3 @@ def test_what_may_be_wrong_is_named_where_many_draws_needed_the_guard(capsys, in
 def test_what_does_not_fit_is_an_error(make, error, message):
     with pytest.raises(error, match=message):
         make()
-
-
-# Around a dissipation that states its linear part
-
-
-class Decay:
-    """dx/dt = -rate x, all of it stated."""
-
-    def __init__(self, rate):
-        self.rate = rate
-
-    def __call__(self, t, x, args):
-        return -self.rate * x
-
-    def linear(self, t):
-        return sx.Diagonal(-self.rate * jnp.ones(()))
-
-
-def around(rate, start, g=0.5, **how):
-    """The untrained score around a decay, of paths that start from N(1, start²)."""
-    D, noise = sx.Drift(Decay(rate), name="D"), sx.Diffusion(g)
-    paths = sx.simulate(D + noise, 1 + start * normal(4000, 1), TS, key=K[1])
-    return D, noise, sx.Score(sx.nn.Whitened(small((1,)), paths), noise, around=D, **how), paths
-
-
-def test_what_has_relaxed_is_counted_from_the_dissipation_alone():
-    # Stationary: the data's Gaussian and the balance pull alike, and the wider the data are the less it pulls.
-    D, g, s, _ = around(rate=2.0, start=10.0)
-    x = jnp.array([0.3])
-    net: Any = s.net
-    np.testing.assert_allclose(net.more(0.0, sx.Diagonal(-2 * 2.0 / 0.5**2 * jnp.ones(()))).rates, 0)
-    np.testing.assert_allclose(s(0.0, x), 2 * D.rate(0.0, x, None) / 0.5**2, rtol=1e-5)
-
-
-def test_what_others_drive_is_counted_from_the_dissipation_once_it_has_relaxed():
-    # Its variance is 1 / .6 of what noise and dissipation leave: that Gaussian would hardly damp the way back.
-    rate, g = 30.0, 0.5
-    left = g / np.sqrt(2 * rate)
-    driven = {"c": sx.PerSample(np.sqrt(2 / 3) * left * jnp.asarray(normal(4000, 1)))}
-    starts = driven["c"].value + left * normal(4000, 1, seed=1)
-    A, D = sx.Drift(lambda t, x, args: rate * args["c"], name="A"), sx.Drift(Decay(rate), name="D")
-    paths = sx.simulate(A + D + sx.Diffusion(g), starts, TS, key=K[1], args=driven)
-    net = sx.nn.Whitened(small((1,)), paths)
-    balance = 2 * rate / g**2
-    assert float(1 / paths.x[:, -1].var() / balance) == pytest.approx(0.6, abs=0.03)
-    np.testing.assert_allclose(net.more(1.0, sx.Diagonal(-balance * jnp.ones(()))).rates, 0)
-
-
-def test_after_a_narrow_start_the_data_pull_more_than_the_dissipation():
-    _, _, s, _ = around(rate=2.0, start=0.1)
-    x, balance, data = jnp.array([1.1]), 2 * 2.0 / 0.5**2, 1 / 0.1**2
-    assert balance < data
-    np.testing.assert_allclose(s(0.0, x), -data * (x - 1), rtol=0.05)
-    np.testing.assert_allclose(s.linear(0.0)(x), -0.5 * 0.5**2 * data * x, rtol=0.05)
-
-
-def test_the_way_back_to_a_narrow_start_is_found_before_any_training():
-    D, g, s, paths = around(rate=0.1, start=0.1)
-    draws = sx.posterior(-D + 2 * s + g, paths.end[:4], TS[::-1], 500, key=K[2])
-    exact = OU(rate=0.1, g=0.5, mean=1.0, var=0.1**2).posterior(np.asarray(paths.end[:4, 0]))
-    np.testing.assert_allclose(draws.mean(axis=0)[:, 0], exact[0], atol=0.02)
-    np.testing.assert_allclose(draws.std(axis=0)[:, 0], np.sqrt(exact[1]), atol=0.02)
-
-
-@pytest.mark.parametrize(("rate", "share"), [(0.3, 1.0), (1.0, 0.5), (2.0, 0.0)])
-def test_a_mode_that_grows_by_little_is_counted_from_the_data_and_one_that_grows_by_much_from_the_dissipation(
-    rate, share
-):
-    # From so wide a start the Gaussian leaves the whole rate, and over one time unit a growth of e^rate.
-    _, g, s, _ = around(rate=rate, start=10.0)
-    balance, net = -2 * rate / 0.5**2, cast(Any, s.net)
-    more = net.more(0.5, sx.Diagonal(balance * jnp.ones(())))
-    np.testing.assert_allclose(more.rates, -share * balance, rtol=0.15, atol=0.1)
-
-
-def test_what_is_damped_is_counted_from_the_data_however_fast():
-    # Stationary at two thirds of the variance at which noise and dissipation balance.
-    x = np.sqrt(0.5**2 / (3 * 50.0)).astype("f") * normal(4000, 21, 1)
-    net: Any = sx.nn.Whitened(small((1,)), sx.Trajectories(x, TS))
-    balance = -2 * 50.0 / 0.5**2
-    np.testing.assert_allclose(net.more(0.5, sx.Diagonal(balance * jnp.ones(()))).rates, 0.5 * balance, rtol=0.2)
-
-
-def test_modes_of_another_basis_than_the_datas_are_left_alone():
-    D, g, s, _ = around(rate=2.0, start=0.05)
-    waves = sx.Fourier(-jnp.ones(1))
-    net: Any = s.net
-    assert net.more(0.0, waves) is None
