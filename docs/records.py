@@ -36,27 +36,7 @@ _HEADS = {
 # Kept in the records, left out of the tables.
 _HIDDEN = {"rounds", "repeats", "largest_difference", "compile_ours_s", "compile_theirs_s", "P(+1)"}
 _MILLI = {"ours_s", "theirs_s", "tiled_s", "periodic_s"}
-_CAPTIONS = {
-    "paths": "Trajectories of the toy problem. Left: data, coloured by their start. Middle: the probability flow "
-    "<code>-P + s</code> with a learned score, back from 60 end states. Right: the reverse-time SDE "
-    "<code>-P + 2*s + g</code> from the same end states. (Figure 2 of the paper.)",
-    "score_fields": "The learned scores and the exact one over (t, x), above for the whole range, below from t = 1 on; "
-    "blank where no data go. (Figures 8 and 9 of the paper.)",
-    "ou": "The scores learned by one-step and by two-way training, and the closed form. (Figure 10 of the paper.)",
-    "gallery": "Starts, ends and answers of three test cases: exact, and learned with the exponential scheme, each "
-    "equation with one score. (Figure 3 of the paper.)",
-    "posterior_fields": "Samples of one posterior, their mean and their standard deviation: learned above, exact "
-    "below. (Figures 12 and 13 of the paper.)",
-    "inferences": "Spread over skill by wavenumber; coverage of credible regions; ranks of the truth among samples; "
-    "slope of the learned on the exact score. One curve a seed; grey: ±5 %.",
-    "windows": "Reconstruction error after training on windows of S_max states, one curve a seed. (Figure 4 of the "
-    "paper.)",
-    "shifts": "Test-time shifts of the conductivity and of the noise; grey: where the score was trained. (Figure 11 of "
-    "the paper.)",
-    "solvers": "Distance to the truth by solver and steps; grey: the steps of the training.",
-    "posterior": "The probability that the start was +1, given the end state: samples of the reverse-time SDE, one "
-    "curve a seed, against the exact probability.",
-}
+_CAPTIONS: dict[str, str] = json.loads((DOCS / "captions.json").read_text())
 
 
 def toy_table() -> str:
@@ -205,6 +185,30 @@ def turbulence_figures() -> str:
         _figure(f"results/turbulence/{name}", name.split(".")[0])
         for name in ("backwards.gif", "backwards.png", "spectra.png", "errors.png")
         if (RESULTS / "turbulence" / name).exists()
+    )
+
+
+def buoyancy_table() -> str:
+    """Flow around obstacles, backwards: with and without score and physics, mean ± standard deviation over seeds."""
+    record, module = _read("buoyancy/inferences_cpu.json"), _example("buoyancy")
+    if record is None or module is None:
+        return _not_run("python examples/paper/buoyancy/main.py")
+    return "\n\n".join([_unbroken(module.table(record["rows"])), _source(record)])
+
+
+def buoyancy_figures() -> str:
+    """One case back in time, every answer at t = .35, samples, and ranks of the truth among them."""
+    captions = {
+        "backwards.gif": "buoyancy_animation",
+        "backwards.png": "buoyancy_backwards",
+        "middle.png": "buoyancy_middle",
+        "posterior.png": "buoyancy_posterior",
+        "ranks.png": "buoyancy_ranks",
+    }
+    return "\n\n".join(
+        _figure(f"results/buoyancy/{name}", caption)
+        for name, caption in captions.items()
+        if (RESULTS / "buoyancy" / name).exists()
     )
 
 

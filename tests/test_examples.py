@@ -30,7 +30,7 @@ def smoke(name, tmp_path_factory):
     return folder, done
 
 
-@pytest.mark.parametrize("name", ["toy", "heat", "lorenz", "kuramoto_sivashinsky", "burgers", "turbulence"])
+@pytest.mark.parametrize("name", ["toy", "heat", "lorenz", "kuramoto_sivashinsky", "burgers", "turbulence", "buoyancy"])
 def test_an_example_is_one_file_that_is_read_from_top_to_bottom(name):
     lines = (ROOT / "examples" / f"{name}.py").read_text().splitlines()
     assert 40 <= len(lines) <= 80
@@ -83,6 +83,13 @@ def test_the_turbulence_example_keeps_its_data_prints_its_table_and_draws_its_fi
     for answer in ("`R`", "`R + s`", "`R + 2*s`", "`R + 2*s + g`", "ensemble Kalman smoother"):
         assert f"| {answer} |" in done.stdout
     assert {path.name for path in folder.iterdir()} == {"data", "turbulence.png"}
+
+
+def test_the_buoyancy_example_keeps_its_data_prints_its_table_and_draws_its_figure(tmp_path_factory):
+    folder, done = smoke("buoyancy.py", tmp_path_factory)
+    for answer in ("`-P`", "`-P + s`", "`-P + 2*s`", "`-P + 2*s + g`"):
+        assert f"| {answer} |" in done.stdout
+    assert {path.name for path in folder.iterdir()} == {"data", "buoyancy.png"}
 
 
 def test_an_unknown_preset_is_an_error_that_lists_the_known_ones(tmp_path):
@@ -171,3 +178,20 @@ def test_one_heat_score_is_trained_and_compared_at_many_conditions(tmp_path):
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((tmp_path / "conditions_smoke.json").read_text())["rows"]
     assert (row["alpha"], row["g"], len(row["variance"])) == (1.0, 0.1, 16)
+
+
+def test_the_papers_buoyancy_run_prints_records_and_draws(tmp_path_factory):
+    folder, done = smoke("paper/buoyancy/main.py", tmp_path_factory)
+    for row in (
+        "reverse physics only | `-P`",
+        "score only",
+        "joint | SDE",
+        "split | flow",
+        "simulator's gradient | L-BFGS",
+    ):
+        assert f"| {row}" in done.stdout
+    record = json.loads((folder / "inferences_smoke.json").read_text())
+    assert {row["t"] for row in record["rows"]} == {0.35, 0.01}
+    assert {path.name for path in folder.glob("*.*g*") if path.is_file()} == {
+        "backwards.png", "middle.png", "posterior.png", "ranks.png", "backwards.gif"
+    }  # fmt: skip

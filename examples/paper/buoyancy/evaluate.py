@@ -1,0 +1,122 @@
+"""What is measured: how well answers explain the end state, how far they are from the truth, what their spread says."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import jax.tree_util as jtu
+import numpy as np
+
+import smdpx as sx
+
+from .baselines import diffusion_model, dps, lbfgs
+from .presets import MIDDLE, Preset
+from .train import Learned, physics
+
+
+def equations(size: Preset, learned: Learned, g: sx.Diffusion) -> Iterator[tuple[str, str, Any, Any]]:
+    """What is used, inference, equation and solver of each row."""
+    P, euler, split = physics(size), dfx.Euler(), sx.SplitEuler()
+    one, two = jnp.asarray(1.0), jnp.asarray(2.0)  # arrays: flow and noise-free drift are one compiled program
+    yield "reverse physics only", "`-P`", -P, euler
+    yield "score only", "`2*s`", 2 * learned.only, euler
+    for name, s, solver in (("joint", learned.joint, euler), ("split", learned.split, split)):
+        yield name, "flow, `-P + s`", -P + one * s, solver
+        yield name, "noise-free, `-P + 2*s`", -P + two * s, solver
+        yield name, "SDE, `-P + 2*s + g`", -P + 2 * s + g, solver
+    yield "joint", "flow with noise, `-P + s + g`", -P + learned.joint + g, euler
+
+
+def at(x: Any, frame: int) -> Any:
+    """The states (cases, ...) of one frame."""
+    return jtu.tree_map(lambda leaf: leaf[:, frame], x)
+
+
+def figures(size: Preset, x: Any, held: sx.Trajectories, frame: int, weights: Any = None) -> dict[str, float]:
+    """Of answers (cases, ...) at one frame: what is simulated from them against x_T, and they against the truth."""
+    later = np.asarray(held.ts)[frame:]
+    end = sx.simulate(physics(size), x, later, args=held.args).end
+    truth = at(held.x, frame)
+    misfits = jtu.tree_map(lambda a, b: float(np.mean((np.asarray(a) - np.asarray(b)) ** 2)), end, held.end)
+    marker, smoke = np.asarray(x.marker), np.asarray(truth.marker)
+    pictures = {"1 - MS-SSIM": 1 - sx.metrics.ms_ssim(marker, smoke)}
+    if weights is not None:
+        pictures["LPIPS"] = sx.metrics.lpips(marker, smoke, weights)
+    return {
+        "reconstruction MSE": sum(misfits),
+        "error of the marker": float(np.sqrt(np.mean((marker - smoke) ** 2) / np.mean(smoke**2))),
+        "error of the velocity": _relative((x.u, x.v), (truth.u, truth.v)),
+        **{name: float(np.mean(distance)) for name, distance in pictures.items()},
+    }
+
+
+def _relative(x: Any, truth: Any) -> float:
+    off = sum(np.sum((np.asarray(a) - np.asarray(b)) ** 2) for a, b in zip(x, truth, strict=True))
+    return float(np.sqrt(off / sum(np.sum(np.asarray(b) ** 2) for b in truth)))
+
+
+def of_seed(
+    size: Preset, learned: Learned, g: sx.Diffusion, held: sx.Trajectories, key: jax.Array, weights: Any = None
+) -> tuple[list[Any], dict[Any, Any], dict[str, np.ndarray]]:
+    """The rows of one seed, one answer to each case by each method, and draws of the marker at t = .35."""
+    rows, answers, samples = [], {}, {}
+    for i, (name, inference, equation, solver) in enumerate(equations(size, learned, g)):
+        noise = jr.fold_in(key, i) if isinstance(equation, sx.SDE) else None
+        x = answers[name, inference] = backwards(equation, solver, held, noise)
+        for frame in (MIDDLE, 0):
+            row = {"uses": name, "inference": inference, "t": _time(held, frame)}
+            rows.append(row | figures(size, at(x, frame), held, frame, weights))
+        if noise is not None:
+            began = time.process_time()
+            keys = jr.split(jr.fold_in(key, 100 + i), size.draws)
+            draws = np.stack([at(backwards(equation, solver, held, k), MIDDLE).marker for k in keys])
+            spent = (time.process_time() - began) / (size.draws * len(held))
+            smoke = np.asarray(at(held.x, MIDDLE).marker)
+            rows[-2] |= spread(draws, smoke) | {"CPU s a sample": spent}
+            samples[name, inference] = draws
+    return rows, answers, samples
+
+
+def _time(held: sx.Trajectories, frame: int) -> float:
+    return round(float(held.ts[frame]), 2)
+
+
+def backwards(equation: Any, solver: Any, held: sx.Trajectories, key: Any) -> Any:
+    """One answer to each case, (cases, times, ...), times rising."""
+    x = sx.solve(equation, held.end, np.asarray(held.ts)[::-1], args=held.args, solver=solver, key=key)
+    return jtu.tree_map(lambda leaf: np.asarray(leaf)[:, ::-1], x)
+
+
+def spread(draws: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Samples (draws, cases, n, n) against the truths, over all cells and cases."""
+    return {
+        "90 % covers": float(np.mean(sx.metrics.covered(draws, truth))),
+        "spread / error": sx.metrics.spread_over_error(draws, truth),
+        "CRPS": float(np.mean(sx.metrics.crps(draws, truth))),
+    }
+
+
+def baselines(
+    size: Preset, paths: sx.Trajectories, held: sx.Trajectories, key: jax.Array, weights: Any = None
+) -> Iterator[Any]:
+    """The rows of L-BFGS and of diffusion posterior sampling, and their answers."""
+    few, k = held[: size.few], jr.split(key)
+    began = time.process_time()
+    x = jax.block_until_ready(lbfgs(size, few.end, few.args.value))
+    yield _row(size, "simulator's gradient", "L-BFGS, 10 × 4 steps", x, few, began, weights), x
+    s, ts = diffusion_model(size, paths, k[0])
+    began = time.process_time()
+    x = jax.block_until_ready(dps(size, s, ts, few.end, few.args.value, k[1]))
+    yield _row(size, "denoiser, gradient", f"DPS, {size.levels} steps", x, few, began, weights), x
+
+
+def _row(
+    size: Preset, uses: str, inference: str, x: Any, held: sx.Trajectories, began: float, weights: Any
+) -> dict[str, Any]:
+    spent = (time.process_time() - began) / len(held)
+    row = {"seed": None, "uses": uses, "inference": inference, "t": _time(held, MIDDLE), "CPU s a sample": spent}
+    return row | figures(size, x, held, MIDDLE, weights)
