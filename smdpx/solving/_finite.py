@@ -10,6 +10,7 @@ which no unit changes; or where the square of |x|, which every mean square takes
 only the last is said: growth may be what its physics does.
 """
 
+import functools
 import math
 import warnings
 from collections.abc import Sequence
@@ -95,7 +96,12 @@ def exploded_draws(samples: State, xT: State) -> Bool[np.ndarray, "draws cases"]
 
 def largest(x: State) -> State:
     """The largest number of each array, infinity where one is NaN: what a compiled solve returns beside its states."""
-    return jtu.tree_map(lambda leaf: jnp.max(_size(leaf), initial=0), x)
+    return jtu.tree_map(_largest, x)
+
+
+@functools.partial(jax.jit, inline=True)  # four programs, where it is called outside of one
+def _largest(x: Float[jax.Array, "..."]) -> Float[jax.Array, ""]:
+    return jnp.max(_size(x), initial=0)
 
 
 def _size(x: Float[jax.Array, "..."]) -> Float[jax.Array, "..."]:

@@ -94,8 +94,14 @@ def beside_the_minimum(loss, P, g, windows, precision, mean):
     """The loss's gradient and curvature at the score of the chain, in the parameters K and b."""
     flat, unravel = ravel_pytree(Affine(-jnp.asarray(precision), jnp.asarray(precision @ mean)))
     f = jax.grad(lambda flat: loss(-P + 2 * sx.Score(unravel(flat), g), windows, KEY, None))
-    gradient, curve = jax.jit(lambda flat: jax.linearize(f, flat))(flat)
-    return np.asarray(gradient), np.asarray(jax.vmap(curve)(jnp.eye(flat.size)))
+
+    @jax.jit
+    def both(flat):
+        gradient, curve = jax.linearize(f, flat)
+        return gradient, jax.vmap(curve)(jnp.eye(flat.size))
+
+    gradient, curvature = both(flat)
+    return np.asarray(gradient), np.asarray(curvature)
 
 
 SOLVERS = [dfx.Euler(), sx.ExponentialEuler(), dfx.Heun(), dfx.Midpoint(), dfx.Ralston()]

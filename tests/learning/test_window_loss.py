@@ -1,6 +1,7 @@
 """The losses: the unroll that they square, and what they are minimised by."""
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,12 @@ P = sx.Drift(lambda t, x, args: jnp.sin(x) * (1 + t))
 
 def score(a):
     return sx.Score(lambda t, x, args: -a * x * (2 + t), g)
+
+
+@eqx.filter_jit
+def value(loss, equation, windows, key=KEY):
+    """A loss in one program, where a call outside of one compiles every operation of its own."""
+    return loss(equation, windows, key, None)
 
 
 def windows(size, batch=5, dtype=jnp.float32, uneven=False):
@@ -74,14 +81,14 @@ def test_value_and_gradient_are_the_hand_written_unrolls(ways, loss, equation, u
 
 def test_it_unrolls_by_any_solver():
     w, loss = windows(3), sx.WindowLoss(solver=dfx.Euler())
-    np.testing.assert_allclose(loss(-P + 2 * score(0.7), w, KEY, None), by_hand(w, 0.7, heun=False), rtol=1e-5)
+    np.testing.assert_allclose(value(loss, -P + 2 * score(0.7), w), by_hand(w, 0.7, heun=False), rtol=1e-5)
 
 
 def test_weights_weigh_the_steps_from_where_the_unroll_starts():
     w = windows(4)
     loss = sx.WindowLoss(weights=lambda j: 1.0 / j**2)
     expected = by_hand(w, 0.7, weights=[1, 1 / 4, 1 / 9])
-    np.testing.assert_allclose(loss(-P + 2 * score(0.7), w, KEY, None), expected, rtol=1e-5)
+    np.testing.assert_allclose(value(loss, -P + 2 * score(0.7), w), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +147,7 @@ def called_back(x, dt):
 def test_windows_of_two_states_need_no_derivative_of_the_physics():
     P = sx.Drift.from_step(called_back, reverse=sx.mirror)
     Q = sx.Drift.from_step(lambda x, dt: x - dt * x, reverse=sx.mirror)
-    of = lambda P: jax.grad(lambda a: sx.WindowLoss()(-P + 2 * score(a), windows(2), KEY, None))(0.5)  # noqa: E731
+    of = lambda P: jax.jit(jax.grad(lambda a: sx.WindowLoss()(-P + 2 * score(a), windows(2), KEY, None)))(0.5)  # noqa: E731
     np.testing.assert_allclose(of(P), of(Q), rtol=1e-6)
 
 
@@ -156,16 +163,16 @@ def test_a_noisy_unroll_adds_the_variance_of_its_noise():
     w = windows(2)
     keys = jax.random.split(KEY, 4000)
     values = jax.jit(jax.vmap(lambda key: sx.WindowLoss()(-P + 2 * score(0.7) + g, w, key, None)))(keys)
-    quiet = sx.WindowLoss()(-P + 2 * score(0.7), w, KEY, None)
+    quiet = value(sx.WindowLoss(), -P + 2 * score(0.7), w)
     assert abs(float(values.mean() - quiet - 1)) < 4 * float(values.std()) / 4000**0.5
 
 
 def test_a_noisy_unroll_is_differentiable():
     with double_precision():
         w, h = windows(4, dtype=jnp.float64), 1e-6
-        value = jax.jit(lambda a: sx.WindowLoss()(-P + 2 * score(a) + g, w, KEY, None))
-        difference = (value(0.7 + h) - value(0.7 - h)) / (2 * h)
-        np.testing.assert_allclose(jax.grad(value)(0.7), difference, rtol=1e-7)
+        of = jax.jit(lambda a: sx.WindowLoss()(-P + 2 * score(a) + g, w, KEY, None))
+        difference = (of(0.7 + h) - of(0.7 - h)) / (2 * h)
+        np.testing.assert_allclose(jax.jit(jax.grad(of))(0.7), difference, rtol=1e-7)
 
 
 def test_trees_and_components_add_up():
@@ -175,7 +182,7 @@ def test_trees_and_components_add_up():
     P3 = sx.Drift(lambda t, x, args: jax.tree.map(lambda y: P.f(t, y, args), x))
     s3 = sx.Score(lambda t, x, args: jax.tree.map(lambda y: -a * y * (2 + t), x), g)
     # In units of the noise of all components together, so that the value does not grow with their number.
-    np.testing.assert_allclose(sx.WindowLoss()(-P3 + 2 * s3, tree, KEY, None), by_hand(w, a), rtol=1e-5)
+    np.testing.assert_allclose(value(sx.WindowLoss(), -P3 + 2 * s3, tree), by_hand(w, a), rtol=1e-5)
 
 
 def test_perfect_windows_of_a_deterministic_process_cost_nothing():
@@ -291,17 +298,17 @@ def test_implicit_score_matching_is_divergence_plus_half_the_square():
     w = states()
     x, t = w.x[:, 1:].reshape(-1, 2), w.t[:, 1:].reshape(-1)
     divergence = x[:, 1] - t - 2 * x[:, 1]
-    square = jnp.sum(jax.vmap(lambda t, x: curl(t, x, None))(t, x) ** 2, axis=1)
+    square = jnp.sum(jax.jit(jax.vmap(lambda t, x: curl(t, x, None)))(t, x) ** 2, axis=1)
     s = sx.Score(curl, g)
     np.testing.assert_allclose(
-        sx.ImplicitScoreMatching()(-P + s, w, KEY, None), jnp.mean(divergence + 0.5 * square), rtol=1e-5
+        value(sx.ImplicitScoreMatching(), -P + s, w), jnp.mean(divergence + 0.5 * square), rtol=1e-5
     )
 
 
 def test_sliced_score_matching_is_implicit_score_matching_on_average():
     w, s = states(), sx.Score(curl, g)
     values = jax.jit(jax.vmap(lambda key: sx.SlicedScoreMatching()(-P + s, w, key, None)))(jax.random.split(KEY, 4000))
-    implicit = sx.ImplicitScoreMatching()(-P + s, w, KEY, None)
+    implicit = value(sx.ImplicitScoreMatching(), -P + s, w)
     assert values.std() > 0
     assert abs(float(values.mean() - implicit)) < 3 * float(values.std()) / 4000**0.5
 
@@ -310,7 +317,7 @@ def test_sliced_score_matching_is_exact_in_one_dimension():
     w = windows(3)
     s = score(0.7)
     np.testing.assert_allclose(
-        sx.SlicedScoreMatching()(-P + s, w, KEY, None), sx.ImplicitScoreMatching()(-P + s, w, KEY, None), rtol=1e-5
+        value(sx.SlicedScoreMatching(), -P + s, w), value(sx.ImplicitScoreMatching(), -P + s, w), rtol=1e-5
     )
 
 
@@ -318,16 +325,14 @@ def test_score_matching_sees_neither_physics_nor_coefficient():
     w, s = states(), sx.Score(curl, g)
     other = sx.Drift(lambda t, x, args: x)
     loss = sx.ImplicitScoreMatching()
-    assert loss(-other + 2 * s, w, KEY, None) == loss(-P + s, w, KEY, None)
+    assert value(loss, -other + 2 * s, w) == value(loss, -P + s, w)
 
 
 def test_score_matching_weighs_times():
     w, s = states(), sx.Score(curl, g)
     late = sx.Windows(w.x[:, 1:], w.t[:, 1:], w.step)
     only_late = sx.ImplicitScoreMatching(weight=lambda t: jnp.where(t > 0.25, 2.0, 0.0))
-    np.testing.assert_allclose(
-        only_late(-P + s, w, KEY, None), sx.ImplicitScoreMatching()(-P + s, late, KEY, None), rtol=1e-5
-    )
+    np.testing.assert_allclose(value(only_late, -P + s, w), value(sx.ImplicitScoreMatching(), -P + s, late), rtol=1e-5)
 
 
 def test_of_a_stationary_process_the_minimum_is_one_number():
@@ -352,7 +357,7 @@ def loss_of(scale, noise=(0.3, 0.5)):
     P, g = sx.Drift(lambda t, x, args: jnp.zeros_like(x)), sx.Diffusion(scale * noise)
     windows = sx.Windows(x, jnp.tile(jnp.array([0.0, 0.01, 0.02]), (6, 1)), 0.01)
     s = sx.Score(lambda t, x, args: jnp.zeros_like(x), g)
-    return float(sx.WindowLoss()(-P + 2 * s, windows, jax.random.key(1), None))
+    return float(value(sx.WindowLoss(), -P + 2 * s, windows, jax.random.key(1)))
 
 
 def test_each_component_counts_in_units_of_its_own_noise():
