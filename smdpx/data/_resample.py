@@ -52,9 +52,10 @@ def resample(x: ArrayLike, n: int, axes: tuple[int, ...] = (-2, -1)) -> Float[Ar
             f"`resample` takes even numbers of points, at least 2; got {odd[0]}: write {odd[0] + odd[0] % 2 or 2}, or "
             "name the periodic axes by `axes`."
         )
+    fields = x
     for axis in axes:
-        x = _along(x, n, axis)
-    return x
+        fields = _along(fields, n, axis)
+    return fields
 
 
 # One program, where each operation outside of one would be a program of its own.
