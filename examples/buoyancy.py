@@ -53,7 +53,7 @@ def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Pa
 
     figure, axes = plt.subplots(len(shown), 5, figsize=(7, 1.4 * len(shown)), layout="constrained", dpi=150)
     for line, (name, x) in zip(axes, shown.items(), strict=True):
-        line[0].set_ylabel(name, fontsize=7)
+        line[0].set_ylabel(name.strip("`"), fontsize=7)
         for ax, m in zip(line, (64, 49, 34, 19, 4), strict=True):
             ax.imshow(x[0, m].T, origin="lower", cmap="magma", vmin=0, vmax=held.x.marker[0, m].max())
             ax.imshow(np.where(held.args.value[0], 0.5, np.nan).T, origin="lower", cmap="gray", vmin=0, vmax=1)
