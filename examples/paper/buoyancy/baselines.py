@@ -128,7 +128,7 @@ class Guide(eqx.Module):
 def diffusion_model(size: Preset, paths: sx.Trajectories, key: jax.Array) -> tuple[sx.Score, np.ndarray]:
     """The score of noisy states, and the table of times that is the schedule β = 1e-4 ... .02 (at N = 1000)."""
     k = jr.split(key, 3)
-    beta = np.linspace(1e-4, 0.02, size.levels) * (1000 / size.levels if size.levels > 20 else 1)
+    beta = np.minimum(np.linspace(1e-4, 0.02, size.levels) * 1000 / size.levels, 0.999)
     ts = np.concatenate([[0.0], -np.cumsum(np.log1p(-beta))])
     x0 = jtu.tree_map(lambda leaf: leaf[:, MIDDLE], paths.x)
     c = jtu.tree_map(lambda leaf: float(np.std(leaf)), x0)
