@@ -167,10 +167,7 @@ def benchmark_surrogate() -> str:
 
 def turbulence_table() -> str:
     """Learned and known physics, with and without a score, mean ± standard deviation over seeds."""
-    record, module = _read("turbulence/inferences_cpu.json"), _example("turbulence")
-    if record is None or module is None:
-        return _not_run("python examples/paper/turbulence/main.py")
-    return "\n\n".join([_unbroken(module.table(record["rows"])), _source(record)])
+    return _inferences("turbulence")
 
 
 def turbulence_calibration() -> str:
@@ -181,19 +178,13 @@ def turbulence_calibration() -> str:
 
 def turbulence_figures() -> str:
     """One case back in time, spectra, errors along the way."""
-    return "\n\n".join(
-        _figure(f"results/turbulence/{name}", name.split(".")[0])
-        for name in ("backwards.gif", "backwards.png", "spectra.png", "errors.png")
-        if (RESULTS / "turbulence" / name).exists()
-    )
+    files = ("backwards.gif", "backwards.png", "spectra.png", "errors.png")
+    return _figures("turbulence", {name: name.split(".")[0] for name in files})
 
 
 def buoyancy_table() -> str:
     """Flow around obstacles, backwards: with and without score and physics, mean ± standard deviation over seeds."""
-    record, module = _read("buoyancy/inferences_cpu.json"), _example("buoyancy")
-    if record is None or module is None:
-        return _not_run("python examples/paper/buoyancy/main.py")
-    return "\n\n".join([_unbroken(module.table(record["rows"])), _source(record)])
+    return _inferences("buoyancy")
 
 
 def buoyancy_figures() -> str:
@@ -205,11 +196,7 @@ def buoyancy_figures() -> str:
         "posterior.png": "buoyancy_posterior",
         "ranks.png": "buoyancy_ranks",
     }
-    return "\n\n".join(
-        _figure(f"results/buoyancy/{name}", caption)
-        for name, caption in captions.items()
-        if (RESULTS / "buoyancy" / name).exists()
-    )
+    return _figures("buoyancy", captions)
 
 
 def benchmark_store() -> str:
@@ -368,6 +355,23 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1e}" if value and abs(value) < 1e-4 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _inferences(name: str) -> str:
+    """The table of an example's inferences, by its own `table`, and where it comes from."""
+    record, module = _read(f"{name}/inferences_cpu.json"), _example(name)
+    if record is None or module is None:
+        return _not_run(f"python examples/paper/{name}/main.py")
+    return "\n\n".join([_unbroken(module.table(record["rows"])), _source(record)])
+
+
+def _figures(folder: str, captions: dict[str, str]) -> str:
+    """Those figures of a run that there are, each by the name of its caption."""
+    return "\n\n".join(
+        _figure(f"results/{folder}/{file}", caption)
+        for file, caption in captions.items()
+        if (RESULTS / folder / file).exists()
+    )
 
 
 def _figure(path: str, name: str) -> str:

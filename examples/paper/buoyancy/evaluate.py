@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
 import numpy as np
+from spread import spread
 
 import smdpx as sx
 
@@ -107,15 +108,6 @@ def backwards(equation: Any, solver: Any, held: sx.Trajectories, key: Any) -> An
     """One answer to each case, (cases, times, ...), times rising."""
     x = sx.solve(equation, held.end, np.asarray(held.ts)[::-1], args=held.args, solver=solver, key=key)
     return jtu.tree_map(lambda leaf: np.asarray(leaf)[:, ::-1], x)
-
-
-def spread(draws: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Samples (draws, cases, n, n) against the truths, over all cells and cases."""
-    return {
-        "90 % covers": float(np.mean(sx.metrics.covered(draws, truth))),
-        "spread / error": sx.metrics.spread_over_error(draws, truth),
-        "CRPS": float(np.mean(sx.metrics.crps(draws, truth))),
-    }
 
 
 def baselines(

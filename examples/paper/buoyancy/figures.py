@@ -5,7 +5,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
+from animation import animate
 
 import smdpx as sx
 from smdpx.physics.buoyancy import to_channels
@@ -117,21 +117,14 @@ def _ranks(out: pathlib.Path, held: sx.Trajectories, draws: dict[Any, np.ndarray
 
 
 def _animation(out: pathlib.Path, rows: dict[str, np.ndarray], mask: np.ndarray, ts: np.ndarray) -> None:
-    frames = np.arange(len(ts) - 1, -1, -2)
-    figure, axes = plt.subplots(1, len(rows), figsize=(1.5 * len(rows), 2.0), layout="constrained", dpi=80)
     most = rows["truth"].max()
-    images = [_show(ax, x[-1], mask, most) for ax, x in zip(axes, rows.values(), strict=True)]
-    for ax, name in zip(axes, rows, strict=True):
-        ax.set_title(name, fontsize=7)
-    figure.suptitle(f"t = {ts[-1]:.2f}", fontsize=8)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, and not for every frame
-
-    def frame(m: int) -> list[Any]:
-        figure.suptitle(f"t = {ts[m]:.2f}", fontsize=8)
-        for image, x in zip(images, rows.values(), strict=True):
-            image.set_data(x[m].T)
-        return images
-
-    FuncAnimation(figure, frame, frames=[*frames, *[0] * 5]).save(out / "backwards.gif", writer=PillowWriter(fps=6))
-    plt.close(figure)
+    animate(
+        out / "backwards.gif",
+        rows,
+        titles=[f"t = {t:.2f}" for t in ts],
+        frames=[*range(len(ts) - 1, -1, -2), *[0] * 5],
+        show=lambda ax, field: _show(ax, field, mask, most),
+        limits=lambda m: (0, most),
+        height=2.0,
+        fps=6,
+    )

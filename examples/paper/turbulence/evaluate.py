@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from spread import spread
 
 import smdpx as sx
 
@@ -65,16 +66,6 @@ def backwards(equation: Any, solver: Any, held: sx.Trajectories, key: Any) -> np
     """One answer to each case, (cases, times, n, n), times falling."""
     # `solve` and not `posterior`, which rightly says that a flow with noise is none.
     return np.asarray(sx.solve(equation, held.end, np.asarray(held.ts)[::-1], solver=solver or dfx.Euler(), key=key))
-
-
-def spread(draws: np.ndarray, truth: Any) -> dict[str, float]:
-    """Samples (draws, cases, n, n) against the truths: coverage of the 90 % interval, spread over error, CRPS."""
-    truth = np.asarray(truth)
-    return {
-        "90 % covers": float(np.mean(sx.metrics.covered(draws, truth))),
-        "spread / error": sx.metrics.spread_over_error(draws, truth),
-        "CRPS": float(np.mean(sx.metrics.crps(draws, truth))),
-    }
 
 
 def _refined(learned: Learned, x: np.ndarray, held: sx.Trajectories, key: jax.Array) -> dict[str, float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
+from animation import animate
 
 import smdpx as sx
 
@@ -74,22 +74,19 @@ def _errors(out: pathlib.Path, rows: dict[str, np.ndarray], ts: np.ndarray) -> N
 
 
 def _animation(out: pathlib.Path, rows: dict[str, np.ndarray], ts: np.ndarray) -> None:
-    figure, axes = plt.subplots(1, len(rows), figsize=(1.5 * len(rows), 1.9), layout="constrained", dpi=80)
-    images = [_show(ax, x[0, 0], rows["truth"][0, 0]) for ax, x in zip(axes, rows.values(), strict=True)]
-    for ax, name in zip(axes, rows, strict=True):
-        ax.set_title(name, fontsize=7)
-    figure.suptitle(f"t = {ts[0]:g}", fontsize=8)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, and not for every frame
+    truth = rows["truth"][0]
 
-    def frame(m: int) -> list[Any]:
-        figure.suptitle(f"t = {ts[m]:g}", fontsize=8)
-        for image, x in zip(images, rows.values(), strict=True):
-            image.set_data(x[0, m].T)
-            image.set_clim(-np.abs(rows["truth"][0, m]).max(), np.abs(rows["truth"][0, m]).max())
-        return images
+    def limits(m: int) -> tuple[float, float]:
+        most = np.abs(truth[m]).max()
+        return -most, most
 
-    FuncAnimation(figure, frame, frames=[*range(len(ts)), *[len(ts) - 1] * 3]).save(
-        out / "backwards.gif", writer=PillowWriter(fps=2)
+    animate(
+        out / "backwards.gif",
+        {name: x[0] for name, x in rows.items()},
+        titles=[f"t = {t:g}" for t in ts],
+        frames=[*range(len(ts)), *[len(ts) - 1] * 3],
+        show=lambda ax, field: _show(ax, field, truth[0]),
+        limits=limits,
+        height=1.9,
+        fps=2,
     )
-    plt.close(figure)
