@@ -395,5 +395,6 @@ def test_a_field_of_another_size_is_refused(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_field_of_another_precision_is_refused(kind):
+    net = small(kind)  # outside: where it is the first of its kind, its weights would be double too
     with jax.enable_x64(True), pytest.raises(TypeError, match="`x` is float64 and the network's weights are float32"):
-        small(kind)(0.1, jnp.zeros((8, 8), "float64"))
+        net(0.1, jnp.zeros((8, 8), "float64"))
