@@ -13,9 +13,11 @@ class Trained(NamedTuple):
         solver: the class of the diffrax solver that unrolled them; None of a loss that unrolls nothing.
         curriculum: of each stage its window, its stride and its updates.
         times: the first and the last time of the trajectories.
+        args: whether the trajectories had `args`, which a network may have read.
     """
 
     steps: tuple[float, float]
     solver: type | None = None
     curriculum: tuple[tuple[int, int, int], ...] = ()
     times: tuple[float, float] | None = None
+    args: bool = False

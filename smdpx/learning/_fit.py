@@ -221,6 +221,7 @@ def _how(
         None if solver is None else type(solver),
         tuple((stage.window, stage.stride, stage.updates) for stage in curriculum),
         (float(np.min(paths.ts)), float(np.max(paths.ts))) if validate.is_concrete(paths.ts) else None,
+        paths.samples()[1] is not None,
     )
 
 

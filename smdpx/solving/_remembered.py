@@ -1,4 +1,4 @@
-"""Warnings where a trained drift is solved by what it was not trained for: other steps, times, or another solver."""
+"""Warnings where a trained drift is solved by what it was not trained for: steps, times, another solver, no args."""
 
 import warnings
 from typing import Any
@@ -6,13 +6,14 @@ from typing import Any
 import diffrax as dfx
 import numpy as np
 
+from .._types import Args
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._score import memories
 from ..equation._trained import Trained
 from ._solvers import denoises, is_eulers
 from ._validate import is_concrete
 
-__all__ = ["warn_of_another_solver", "warn_of_untrained_steps", "warn_of_untrained_times"]
+__all__ = ["warn_of_another_solver", "warn_of_missing_args", "warn_of_untrained_steps", "warn_of_untrained_times"]
 
 
 def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
@@ -46,6 +47,18 @@ def warn_of_untrained_times(equation: AbstractDrift | SDE, ts: Any) -> None:
                 f"`{drift!r}` was trained on times from {trained.times[0]:g} to {trained.times[1]:g}, and `ts` goes "
                 f"from {first:g} to {last:g}: outside of them it knows nothing. Simulate and train over all times that "
                 "are to be solved.",
+                stacklevel=4,
+            )
+
+
+def warn_of_missing_args(equation: AbstractDrift | SDE, args: Args) -> None:
+    """Warn where a drift was trained with `args` and is solved without: a network may make numbers of None."""
+    for drift, trained in memories(equation):
+        if trained.args and args is None:
+            warnings.warn(
+                f"`{drift!r}` was trained on trajectories with `args`, and is solved without: a network that reads "
+                "them is asked for something else. Give the conditions of these samples, `args=...`, as the "
+                "trajectories had them (`paths.args`).",
                 stacklevel=4,
             )
 

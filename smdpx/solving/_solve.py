@@ -25,7 +25,12 @@ from ._default_solver import solver_of
 from ._finite import largest, warn_of_explosions
 from ._march import Table, march
 from ._numbers import as_arrays, in_one_precision
-from ._remembered import warn_of_another_solver, warn_of_untrained_steps, warn_of_untrained_times
+from ._remembered import (
+    warn_of_another_solver,
+    warn_of_missing_args,
+    warn_of_untrained_steps,
+    warn_of_untrained_times,
+)
 from ._solvers import abilities, levy_area
 from ._terms import Clock, GridNoise, WarpedClock, lower, sign_of
 
@@ -140,6 +145,7 @@ def solved(
         warn_of_untrained_steps(equation, ts)
     warn_of_another_solver(equation, solver)
     warn_of_untrained_times(equation, ts)
+    warn_of_missing_args(equation, args)
     tau, steps = abs(ts - ts[0]), abs(ts[1:] - ts[:-1])
     validate.check_resolution(ts, x0)
     times = tuple(validate.narrowed(table, validate.widest(x0)) for table in (ts, tau, steps))

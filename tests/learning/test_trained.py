@@ -195,6 +195,14 @@ def test_times_that_no_trajectory_had_are_a_warning():
     assert warned(s, ts=[0.4, 0.2, 0.0]) == []
 
 
+def test_a_score_that_was_trained_with_args_asks_for_them():
+    conditioned = sx.Trajectories(jnp.ones((4, 3)), [0.0, 0.1, 0.4], args=sx.PerSample(jnp.arange(4.0)))
+    s = sx.fit(-P + 2 * process.s(), conditioned, key=KEY, curriculum=ONCE)
+    with pytest.warns(UserWarning, match=r"trained on trajectories with `args`, and is solved without: .*`args=...`"):
+        sx.posterior(-P + 2 * s + g, X, [0.4, 0.2, 0.0], 1, key=KEY)
+    assert warned(s, ts=[0.4, 0.2, 0.0], args=sx.PerSample(jnp.arange(3.0))) == []
+
+
 def test_trajectories_with_less_noise_than_g_are_a_warning():
     still = sx.simulate(P, jax.random.normal(KEY, (64,)), TS)
     s = sx.Score(sx.nn.MLP(widths=(4,), key=KEY), g)
