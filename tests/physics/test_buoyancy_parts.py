@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from smdpx.physics import buoyancy as b
 from tests._problems import as_users_run as as_users_run, double_precision
@@ -79,7 +80,10 @@ def test_other_shapes_of_channels_and_states():
 # Transport
 
 
-@pytest.mark.parametrize("transport", [b.semi_lagrangian, b.maccormack])
+CONSERVING = b.Conserving(b.maccormack)
+
+
+@pytest.mark.parametrize("transport", [b.semi_lagrangian, b.maccormack, CONSERVING])
 def test_transport_keeps_constants_and_bounds(transport):
     u, v = faces(N)
     np.testing.assert_allclose(transport(jnp.full((N, N), 2.0), u, v, 1.5), 2, rtol=1e-6)
@@ -114,7 +118,29 @@ def test_a_velocity_ends_at_the_walls_or_slips_along_them():
     assert float(b.semi_lagrangian(u, u, v, 1.0, slip=True)[8, -1]) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("transport", "expected"), [(b.semi_lagrangian, 1), (b.maccormack, 2)])
+@pytest.mark.parametrize("dt", [1.5, -1.5])
+@pytest.mark.parametrize("transport", [b.Conserving(b.semi_lagrangian), CONSERVING])
+def test_a_conserving_transport_keeps_the_total(transport, dt):
+    u, v = b.project(*faces(N), DISC)
+    x = jax.random.uniform(KEY, (N, N)).at[:8].set(0)
+    assert abs(float(transport.transport(x, u, v, dt).sum() / x.sum()) - 1) > 1e-3
+    assert float(transport(x, u, v, dt).sum()) == pytest.approx(float(x.sum()), rel=1e-6)
+
+
+def test_the_gradient_of_a_conserving_transport():
+    with double_precision():
+        x, (u, v) = jax.random.uniform(KEY, (N, N)), faces(N)
+        moved = lambda x, u: CONSERVING(jnp.asarray(x), jnp.asarray(u), v, 0.3)  # noqa: E731
+        check_grads(moved, (x, u), order=1, modes=["rev"], eps=1e-6)
+
+
+def test_what_a_conserving_transport_cannot_give_back_stays_missing():
+    """Of a field that is flat after it nothing is higher anywhere."""
+    drained = b.Conserving(lambda x, u, v, dt: jnp.zeros_like(x))
+    np.testing.assert_array_equal(drained(jnp.ones((N, N)), *faces(N), 1.0), 0)
+
+
+@pytest.mark.parametrize(("transport", "expected"), [(b.semi_lagrangian, 1), (b.maccormack, 2), (CONSERVING, 2)])
 def test_the_order_of_transport_where_dt_goes_with_h(transport, expected):
     """A bump is carried round the middle."""
     bump = lambda x, y: jnp.exp(-((x - 0.2) ** 2 + y**2) / 0.05)  # noqa: E731

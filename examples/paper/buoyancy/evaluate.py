@@ -90,10 +90,12 @@ def of_seed(
         if noise is not None:
             began = time.process_time()
             keys = jr.split(jr.fold_in(key, 100 + i), size.draws)
-            draws = np.stack([at(backwards(equation, solver, held, k), MIDDLE).marker for k in keys])
-            spent = (time.process_time() - began) / (size.draws * len(held))
-            draws = draws[_finite(draws)]
-            rows[-2]["CPU s a sample"] = spent
+            draws = np.stack([at(backwards(equation, solver, held, k, MIDDLE), 0).marker for k in keys])
+            rows[-2]["CPU s a sample"] = (time.process_time() - began) / (size.draws * len(held))
+            finite = _finite(draws)  # of all cases
+            draws = draws[finite]
+            if not finite.all():
+                rows[-2]["draws lost"] = float(np.sum(~finite))
             if len(draws) >= _FEWEST:
                 rows[-2] |= spread(draws, np.asarray(at(held.x, MIDDLE).marker))
                 samples[name, inference] = draws
@@ -104,9 +106,9 @@ def _time(held: sx.Trajectories, frame: int) -> float:
     return round(float(held.ts[frame]), 2)
 
 
-def backwards(equation: Any, solver: Any, held: sx.Trajectories, key: Any) -> Any:
-    """One answer to each case, (cases, times, ...), times rising."""
-    x = sx.solve(equation, held.end, np.asarray(held.ts)[::-1], args=held.args, solver=solver, key=key)
+def backwards(equation: Any, solver: Any, held: sx.Trajectories, key: Any, until: int = 0) -> Any:
+    """One answer to each case down to a frame, (cases, times, ...), times rising."""
+    x = sx.solve(equation, held.end, np.asarray(held.ts)[until:][::-1], args=held.args, solver=solver, key=key)
     return jtu.tree_map(lambda leaf: np.asarray(leaf)[:, ::-1], x)
 
 

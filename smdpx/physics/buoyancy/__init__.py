@@ -2,7 +2,7 @@
 
 - `Buoyancy`: the flow of arXiv:2301.10250, §4.3; `BuoyancyRuns`: recipes for data of it.
 - `StaggeredState`, `divergence`: the staggered grid. `OnCells`, `to_channels`, `from_channels`: how networks see it.
-- `semi_lagrangian`, `maccormack`: transport of a scalar or of a velocity.
+- `semi_lagrangian`, `maccormack`: transport of a scalar or of a velocity; `Conserving`: one that keeps the total.
 - `project`, `solve_pressure`: velocities without divergence, around obstacles.
 - `box`, `disc`, `solid`, `draw_obstacles`, `check_obstacles`: obstacles and their masks.
 - `Inflow`: what flows in.
@@ -21,7 +21,7 @@ Smoke in a closed box, by the parts:
 13 of 32 cells above the floor
 """
 
-from ._advection import maccormack as maccormack, semi_lagrangian as semi_lagrangian
+from ._advection import Conserving as Conserving, maccormack as maccormack, semi_lagrangian as semi_lagrangian
 from ._flow import Buoyancy as Buoyancy, Health as Health
 from ._grid import (
     StaggeredState as StaggeredState,

@@ -3,12 +3,15 @@
 ∂φ/∂t + w·∇φ = 0:    S φ(x) = φ(x - dt w(x))                                     semi-Lagrangian
                      φ' = Sφ + ½(φ - S₋Sφ),  clamped                             MacCormack (Selle et al. 2008)
 
-with one Euler step back, w at the point itself, and bilinear interpolation. S₋ is S with -dt.
+with one Euler step back, w at the point itself, and bilinear interpolation. S₋ is S with -dt. Neither keeps Σφ;
+`Conserving` gives back what is missing, where the field changes from cell to cell (after Bermejo & Conde 2002).
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,7 +19,7 @@ from jaxtyping import Array, Float
 from ..._types import RealScalarLike
 from ._grid import halfway, walled
 
-__all__ = ["maccormack", "semi_lagrangian"]
+__all__ = ["Conserving", "maccormack", "semi_lagrangian"]
 
 
 def semi_lagrangian(
@@ -95,6 +98,55 @@ def maccormack(
     [2.5, 3.5]
     """
     return _moved(x, _Shifts.of(x, u, v, dt, spacing), slip=slip, corrected=True)
+
+
+class Conserving(eqx.Module):
+    """A transport that keeps the total: what it has lost or gained is given back where the field is not flat.
+
+    φ' = φ + a (high - φ),  a = (Σ before - Σ φ)/Σ (high - φ),    and with low where the total has grown
+
+    with the highest and the lowest of a cell and its eight neighbours after the transport: so nothing is higher or
+    lower than what is there already, flat places stay as they are, and edges move by less than a cell (a bounded global
+    correction, as that of Bermejo & Conde 2002, doi:10.1175/1520-0493(2002)130<0423:ACQMSL>2.0.CO;2). In single
+    precision the total is kept to rounding, some 1e-7 a step. It is that of all cells, those of obstacles among them.
+
+    Args:
+        transport: `maccormack`, `semi_lagrangian`, or another that is called as they are.
+
+    >>> import jax, jax.numpy as jnp, smdpx as sx
+    >>> from smdpx.physics import buoyancy as b
+    >>> u, v = b.project(*b.StaggeredState.zeros(16)._replace(u=jnp.ones((15, 16)).at[:, 8:].set(-1.0))[1:])
+    >>> x = b.solid(b.disc((40, 40), 20), n=16)
+    >>> moved = [transport(x, u, v, 2.0) for transport in (b.maccormack, b.Conserving(b.maccormack))]
+    >>> [abs(float(after.sum() / x.sum()) - 1) < 1e-5 for after in moved]
+    [False, True]
+    """
+
+    transport: Callable[..., Any] = eqx.field(static=True)
+
+    def __call__(
+        self,
+        x: Float[Array, "a b"],
+        u: Float[Array, "m n"],
+        v: Float[Array, "n m"],
+        dt: RealScalarLike,
+        **how: Any,
+    ) -> Float[Array, "a b"]:
+        """As the transport, with what it takes; its result with the total of x."""
+        after = self.transport(x, u, v, dt, **how)
+        missing = jnp.sum(x) - jnp.sum(after)
+        room = jnp.where(missing > 0, _around(after, jnp.maximum) - after, after - _around(after, jnp.minimum))
+        whole = jnp.sum(room)
+        return after + jnp.clip(missing / jnp.where(whole > 0, whole, 1), -1, 1) * room
+
+
+def _around(x: Array, most: Callable[[Array, Array], Array]) -> Array:
+    """The highest, or the lowest, of each cell and its neighbours."""
+    for axis in (0, 1):
+        padded = jnp.pad(x, [(1, 1) if each == axis else (0, 0) for each in (0, 1)], mode="edge")
+        before, after = (jax.lax.slice_in_dim(padded, at, at + x.shape[axis], axis=axis) for at in (0, 2))
+        x = most(x, most(before, after))
+    return x
 
 
 class _Shifts(NamedTuple):
