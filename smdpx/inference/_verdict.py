@@ -15,18 +15,19 @@ _MOST_ROWS = 24
 _MENDS = {
     "exploded draws": "Give more trajectories, so that fewer draws leave what was seen; then finer steps near the "
     "start, another solver, and `sx.check_references`. Where the network is not in `nn.Whitened`, take its guard.",
-    "biased": "Train longer, or give more trajectories; then finer steps, or a solver of second order "
-    "(`diffrax.ShARK()`).",
+    "biased": "Train longer, or give more trajectories; then look at what the score is counted from "
+    "(`sx.check_references`), finer steps, or a solver of second order (`diffrax.ShARK()`).",
     "overconfident": "Give more trajectories, or keep the weights that are best for some that are held out, "
     "`fit(validation=0.1)` (a score that has learned its own by heart spreads too little); then finer steps, another "
     "solver, and `sx.check_references`.",
     "underconfident": "Train longer or with a larger network; then finer steps, another solver, and "
     "`sx.check_references`. Is `g` the noise of these trajectories, or larger?",
-    "uneven": "See where by `sx.plot.calibration`; train longer, or take finer steps or another solver.",
+    "uneven": "See where by `sx.plot.calibration`; train longer, or take finer steps, another solver, and "
+    "`sx.check_references`.",
     "wrong together": "Each component's intervals are right and whole states are not: train longer or with a larger "
     "network.",
     "no skill seen": "Either these end states say little of their starts, or little was learned: calibrate more "
-    "trajectories, compare with a shorter time, or train longer.",
+    "trajectories, compare with a shorter time, train longer, and see `sx.check_references`.",
 }
 
 

@@ -28,7 +28,7 @@ from ._fingerprint import fingerprint_of
 from ._fresh_paths import FreshPaths
 from ._parts import parts_of
 from ._progress import Progress
-from ._references import warn_of_growth
+from ._references import warn_of_growth, warn_of_no_balance
 from ._runner import Job, run_on_host, run_traced
 from ._sharding import check_sharding
 from ._starts import warn_of_a_narrow_start
@@ -165,6 +165,8 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
         if isinstance(score.g.g, int | float) and score.g.g == 0:
             raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
         _warn_of_another_reference(equation, score)
+        if isinstance(paths, Trajectories) and validate.is_concrete(paths, score.g, score.around):
+            warn_of_no_balance(score, paths)
         if isinstance(paths, Trajectories | StoredPaths) and not blurs and validate.is_concrete(paths, score.g):
             # Of a store the starts of its first files: more would be a look at every file.
             warn_of_a_narrow_start(paths[:1024] if isinstance(paths, StoredPaths) else paths, score.g)

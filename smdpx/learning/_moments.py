@@ -26,17 +26,15 @@ from .._types import RealScalarLike
 from ..equation._linear import AbstractLinear
 from ..solving._terms import per_sample
 from ._correlations import couplings
+from ._nodes import at_nodes
 from ._trajectories import Trajectories
 
-__all__ = ["Moments", "at_nodes", "moments"]
+__all__ = ["Moments", "moments"]
 
 # What is known on the host, and traced inside of a program.
 Known: TypeAlias = Array | np.ndarray
 
 _FEWEST = 16  # trajectories: a deviation from fewer is off by a fifth
-# Modes of a field change on times of their own, the shortest far shorter than any component's: on the heat problem's 65
-# times 33 nodes make posterior variances too large by up to 14 %, 65 by 4 %. For few components more cost time.
-_MOST_NODES, _MOST_OF_A_FIELD = 33, 65
 _MOST_COUPLED = 64  # components: their matrices cost as much as a layer of a small network
 
 
@@ -112,7 +110,7 @@ def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
             f"Scales are taken from at least {_FEWEST} trajectories; got {len(paths)}. Give more, or a network with "
             "scales of your own: `sx.nn.MLP(x_scale=..., out_scale=...)`."
         )
-    before, after, times, steps = at_nodes(paths, x, _MOST_OF_A_FIELD if basis.alike else _MOST_NODES)
+    before, after, times, steps = at_nodes(paths, x, basis)
     return _of_nodes(before, after, times, steps, _shares(times), basis)
 
 
@@ -175,46 +173,6 @@ def _of_a_field(mean: Array, noise: Array, basis: AbstractLinear) -> Array:
 def _spread_of(variance: Array, step: Array, axes: tuple[int, ...]) -> Array:
     """One variance for components that are alike; where all start from one point, that of half a step."""
     return jnp.mean(jnp.maximum(variance, step / 2), axis=axes, keepdims=True)
-
-
-def at_nodes(paths: Trajectories, x: Array, most: int = _MOST_NODES) -> tuple[Array, Array, np.ndarray, np.ndarray]:
-    """States at the nodes and one step later, (nodes, trajectories, ...); the nodes, and how long their steps are.
-
-    Where each trajectory has its own times, its state nearest before the node; NaN where it has none.
-    """
-    ts = np.asarray(paths.ts, np.float64)
-    # At the last time the step is that before it.
-    if ts.ndim == 1:
-        index = _spread(len(ts), most)
-        first = np.minimum(index, len(ts) - 2)
-        return *_and_later(x, index, first), ts[index], ts[first + 1] - ts[first]
-    lengths = np.full(len(ts), ts.shape[1]) if paths.lengths is None else np.asarray(paths.lengths)
-    known = np.concatenate([row[:length] for row, length in zip(ts, lengths, strict=True)])
-    # Times of the data, so that some trajectory has a state at each, across gaps too.
-    times = np.unique(np.quantile(known, np.linspace(0, 1, most), method="nearest"))
-    before, after, steps = [], [], []
-    rows = np.arange(len(ts))
-    for t in times:
-        place = np.array([np.searchsorted(row[:n], t, side="right") - 1 for row, n in zip(ts, lengths, strict=True)])
-        has = (place >= 0) & (t <= ts[rows, lengths - 1])
-        place = np.maximum(place, 0)
-        first = np.minimum(place, lengths - 2)
-        one = x[rows, place]
-        before.append(jnp.where(per_sample(jnp.asarray(has), one.ndim), one, jnp.nan))
-        after.append(x[rows, first + 1] - x[rows, first] + one)
-        steps.append((ts[rows, first + 1] - ts[rows, first])[has].mean())
-    return jnp.stack(before), jnp.stack(after), times, np.array(steps)
-
-
-@jax.jit
-def _and_later(x: Array, index: Known, first: Known) -> tuple[Array, Array]:
-    """The states at some times, and with the step from `first` added, the times in front."""
-    here = x[:, index]
-    return jnp.moveaxis(here, 1, 0), jnp.moveaxis(x[:, first + 1] - x[:, first] + here, 1, 0)
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    return np.unique(np.rint(np.linspace(0, count - 1, most)).astype(int))
 
 
 def _shares(times: np.ndarray) -> np.ndarray:

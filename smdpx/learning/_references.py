@@ -25,18 +25,22 @@ from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import first_row, map_rows
 from ..equation._diffusion import Diffusion
 from ..equation._linear import AbstractLinear, Diagonal, is_part
-from ..equation._score import unrecorded
+from ..equation._score import Score, unrecorded
 from ..solving import _validate as validate
 from ..solving._terms import over_samples
 from ._counted import Counted, in_memory
-from ._moments import Moments, at_nodes, moments
+from ._moments import Moments, moments
+from ._nodes import at_nodes
+from ._trajectories import Trajectories
 
-__all__ = ["ReferenceReport", "check_references", "warn_of_growth"]
+__all__ = ["ReferenceReport", "check_references", "warn_of_growth", "warn_of_no_balance"]
 
 # An error of rounding, e^-16 in single precision, reaches the size of the state.
 _TOO_MUCH = 20.0
 # Products of a state with the drift's derivative, at one time.
 _PRODUCTS, _MOST_STATES = 2**14, 64
+# A mean of 2D/g² at the end, where that of a score is 0: in the states' deviations, and beside D's own deviation.
+_FAR, _BESIDE, _ENDS = 10.0, 0.5, 256
 
 
 class ReferenceReport(eqx.Module):
@@ -110,7 +114,7 @@ def check_references(
     x = jnp.asarray(data.x)
     L = basis(x[0, 0])
     table = moments(data, x, L)
-    states, _, ts, steps = at_nodes(data, x)
+    states, _, ts, steps = at_nodes(data, x, L)
     few = max(1, min(len(x), _MOST_STATES, _PRODUCTS // L.rates.size))
     finite = np.isfinite(np.asarray(states)).reshape(*states.shape[:2], -1)
     known = [np.flatnonzero(row.all(axis=1)) for row in finite]
@@ -202,6 +206,44 @@ def warn_of_growth(equation: AbstractDrift | SDE, times: tuple[float, float], ar
             "it.",
             stacklevel=4,
         )
+
+
+def warn_of_no_balance(score: Score, paths: Trajectories) -> None:
+    """Warn where the dissipation that a score is counted from does not vanish, on average, where trajectories end.
+
+    E ∇log p = 0 at any time. A decay without the source that feeds it draws states to where none are, and all of that
+    is left for the network to undo.
+    """
+    D = score.around
+    if D is None or not D.has_rate:
+        return
+    some = paths[:_ENDS]
+    means, devs, noises = _of_dissipation(D, score.g, some.end, jnp.asarray(np.max(paths.ts)), some.args)
+    for x, mean, dev, g2 in zip(*map(jtu.tree_leaves, (some.end, means, devs, noises)), strict=True):
+        mean, dev, g2 = (np.asarray(each, np.float64) for each in (mean, dev, g2))
+        off = 2 * np.abs(mean) / np.where(g2 > 0, g2, np.inf) * np.std(np.asarray(x, np.float64), axis=0)
+        off = np.where(np.abs(mean) > _BESIDE * dev, off, 0)
+        if off.max() <= _FAR:
+            continue
+        worst = np.unravel_index(np.argmax(off), off.shape)
+        place = f" of component {'.'.join(map(str, worst))}" if off.size > 1 else ""
+        warnings.warn(
+            f"`{score!r}` is counted around {D!r}, which does not vanish where the trajectories end: there the mean"
+            f"{place} of 2{D!r}/g², where a score's is 0, is {off[worst]:.0f} times the size of a score, and the "
+            "network has to undo it. What relaxes needs what it relaxes to: a decay and its source both belong in D, "
+            "all of the physics if it must be (`around=P`); or leave `around` out.",
+            stacklevel=4,
+        )
+
+
+@eqx.filter_jit
+def _of_dissipation(D: AbstractDrift, g: Diffusion, x: Any, t: Array, args: Args) -> tuple[Any, Any, Any]:
+    """Mean and deviation of D over states, and the mean of g²."""
+    t = t.astype(validate.widest(x))
+    rates = over_samples(lambda x, args: D.rate(t, x, args), args, x)
+    noises = over_samples(lambda x, args: jtu.tree_map(jnp.square, g.like(t, x, args)), args, x)
+    over = lambda f, tree: jtu.tree_map(lambda leaf: f(leaf, axis=0), tree)  # noqa: E731
+    return over(jnp.mean, rates), over(jnp.std, rates), over(jnp.mean, noises)
 
 
 @eqx.filter_jit

@@ -1,8 +1,14 @@
-"""Starts that are narrower than the noise of one step, whose spread explicit solvers get wrong.
+"""Starts whose spread the last step of a solve backwards gets wrong: narrower than its noise, or gone within it.
 
 Backwards, the score of a start with variance v damps at the rate g²/v, and a step should be short beside v/g². With the
 exact score of a Gaussian start, Heun's draws have .96, .85 and .53 of the exact deviation where the last step has
-g²Δt/v = .5, 1 and 2; with 8 they have eight times too much. Steps that are finer at the start mend it.
+g²Δt/v = .5, 1 and 2; with 8 they have eight times too much.
+
+A start that is wider than what noise and decay balance to, and falls to that within a step, is forgotten there: its
+spread has to come back within the one step. With the exact Gaussian score exponential steps give 1.0, 1.3, 2.2 and 2600
+times its variance where that falls to a half, a quarter, a fourteenth and a fiftieth within the first step.
+
+Steps that are finer at the start mend both.
 """
 
 import warnings
@@ -12,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jaxtyping import Array
 
 from .._types import Args, State
 from ..equation._conditions import first_row
@@ -20,9 +27,10 @@ from ..solving._validate import is_concrete, widest
 from ._store import StoredPaths
 from ._trajectories import Trajectories
 
-__all__ = ["warn_of_a_narrow_start"]
+__all__ = ["warn_of_a_narrow_start", "warn_of_a_wide_start"]
 
 _MOST = 0.5  # of g²Δt/v: a deviation off by a twentieth
+_LEAST = 1 / 3  # of the start's variance after a step
 
 
 def warn_of_a_narrow_start(paths: Trajectories | StoredPaths, g: Diffusion) -> None:
@@ -57,6 +65,29 @@ def warn_of_a_narrow_start(paths: Trajectories | StoredPaths, g: Diffusion) -> N
             "`t0 + (t1 - t0) * np.linspace(0, 1, n) ** 2`.",
             stacklevel=4,
         )
+
+
+def warn_of_a_wide_start(variance: Array, step: float) -> None:
+    """Warn of components or modes whose variance falls by a large factor within the first step.
+
+    Args:
+        variance: of components or modes, at the first and the second time in front.
+        step: how long that is.
+    """
+    start, after = np.asarray(variance[0], np.float64), np.asarray(variance[1], np.float64)
+    left = np.where(start > 0, after / np.where(start > 0, start, 1), 1)
+    if left.min() >= _LEAST:
+        return
+    worst = np.unravel_index(np.argmin(left), left.shape)
+    place = f" of component or mode {'.'.join(map(str, worst))}" if left.size > 1 else ""
+    shorter = step * np.log(2) / -np.log(left[worst])
+    warnings.warn(
+        f"`paths` start wider than they stay: the variance{place} falls to {left[worst]:.2g} of what it was within the "
+        f"first step of {step:.3g} ({int((left < _LEAST).sum())} of {left.size}). Backwards a step so long has to make "
+        "all of it, and draws of the start get a wrong spread, whatever is learned. Take times that are finer at the "
+        f"start, with a first step of {shorter:.2g} or less, such as `t0 + (t1 - t0) * np.linspace(0, 1, n) ** 2`.",
+        stacklevel=5,  # past equinox' call of `Whitened.__init__`
+    )
 
 
 def _noises(g: Diffusion, t: float, one: State, args: Args) -> State:

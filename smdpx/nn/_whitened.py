@@ -23,6 +23,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._types import Args, RealScalarLike, State
@@ -31,6 +32,8 @@ from ..equation._linear import AbstractLinear, Diagonal, is_part
 from ..learning._counted import Counted, in_memory
 from ..learning._moments import Moments, Scales, moments
 from ..learning._perturbed import Perturbed
+from ..learning._starts import warn_of_a_wide_start
+from ..solving._validate import is_concrete
 
 __all__ = ["Whitened"]
 
@@ -70,6 +73,10 @@ class Whitened(eqx.Module):
         TypeError: paths that are no `Trajectories`: of `FreshPaths`, simulate some.
         ValueError: fewer than 16 trajectories, or a basis that does not fit the state.
 
+    Warns:
+        UserWarning: components or modes whose variance falls to less than a third within the first step: finer steps
+            there.
+
     >>> import jax, jax.numpy as jnp, smdpx as sx
     >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(jnp.array([1e-3, 1e3]))
     >>> x0 = jnp.array([[1e-3, 1e3]]) * jax.random.normal(jax.random.key(0), (64, 2))
@@ -101,7 +108,13 @@ class Whitened(eqx.Module):
         one = jtu.tree_map(lambda leaf: jnp.asarray(leaf[0, 0]), known.x)
         bases = jtu.tree_map(basis, one)
         self.net = net
-        self.scales = Fixed(jtu.tree_map(lambda x, L: moments(known, jnp.asarray(x), L), known.x, bases))
+        tables = jtu.tree_map(lambda x, L: moments(known, jnp.asarray(x), L), known.x, bases)
+        self.scales = Fixed(tables)
+        first = np.asarray(known.ts).reshape(-1, np.shape(known.ts)[-1])[0, :2]
+        for table in jtu.tree_leaves(tables, is_leaf=_is_moments):
+            # Where nodes are farther apart than steps, nothing changes much within one.
+            if is_concrete(table) and abs(table.times[1] - first[1]) < 1e-3 * (first[1] - first[0]):
+                warn_of_a_wide_start(table.variance, float(first[1] - first[0]))
         self.bases = Fixed(bases)
         self.gain = jnp.zeros((), jnp.result_type(*jtu.tree_leaves(one)))
         # Smoke where none of the trajectories had any would be held there: what flows in runs in again, at every step.

@@ -109,6 +109,22 @@ def test_around_the_dissipation_it_does_not():
     assert not [warning for warning in said if "under-damped" in str(warning.message)]
 
 
+def test_a_decay_without_its_source_is_no_reference():
+    """Around a decay alone a state that is fed is drawn to 0, where none is."""
+    feed = sx.Drift(lambda t, x, args: jnp.array([5.0, 0.0]), name="A")
+    decay, noise = sx.Drift(lambda t, x, args: -x, name="D"), sx.Diffusion(0.3)
+    fed = sx.simulate(feed + decay + noise, jnp.array([[5.0, 0.0]]) + 0.2 * jr.normal(K[0], (100, 2)), TS, key=K[1])
+    net = sx.nn.Whitened(sx.nn.MLP(shape=(2,), widths=(4,), key=K[3]), fed)
+    how = {"key": K[2], "curriculum": [sx.Stage(updates=1, batch=4)]}
+    with pytest.warns(
+        UserWarning, match=r"around D\(x\), which does not vanish .* the mean of component 0 of .*around=P"
+    ):
+        sx.fit(-(feed + decay) + 2 * sx.Score(net, noise, around=decay), fed, **how)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sx.fit(-(feed + decay) + 2 * sx.Score(net, noise, around=feed + decay), fed, **how)
+
+
 def test_a_filter_that_is_itself_trained_does_not_warn():
     heat = sx.Drift(sx.physics.Heat(8))
     fields = jax.random.normal(K[0], (4, 8, 8))
