@@ -128,7 +128,7 @@ def posterior(
     return samples
 
 
-# Shares of draws outside of the data from which on something is wrong: of all; of one case's; and of several cases', and
+# Shares of draws outside of the data from which on something is wrong: of all; of one case's; of several cases', and
 # what part of all cases these are. Among hundreds of right ones some end at the data's edge.
 _MANY_DRAWS, _MOST_OF_A_CASE, _MANY_OF_A_CASE, _MANY_CASES = 0.02, 0.5, 0.1, 0.02
 _FAULTS = (
@@ -144,7 +144,7 @@ def _report_guard(left: list[Any], cases: int, n: int) -> None:
     if not out.any():
         return
     # A right posterior has such draws too: N trajectories leave out some 2/N of it at each time, and a draw meets many
-    # times. A fault shows in many draws, in most of one case, or in many of several; a lone one of few is none of these.
+    # times. A fault shows in many draws, in most of one case, or in many of several; a lone one of few is none.
     of_cases = out.sum(axis=1)
     most = (of_cases > max(1, _MOST_OF_A_CASE * n)).any()
     several = (of_cases > max(1, _MANY_OF_A_CASE * n)).mean() > _MANY_CASES

@@ -97,7 +97,7 @@ class _Known(NamedTuple):
     mean: np.ndarray
     variance: np.ndarray
     noise: np.ndarray
-    count: int
+    trajectories: int
 
     @classmethod
     def of(cls, x: Array, ts: np.ndarray, basis: AbstractLinear) -> "_Known":
@@ -117,8 +117,8 @@ class _Known(NamedTuple):
         line = lambda table: (1 - share) * table[a] + share * table[b]  # noqa: E731
         v, steps = self.variance[inside], np.diff(self.ts)[inside, None]
         with np.errstate(invalid="ignore"):  # where nothing ever varies, v is infinite
-            off = np.abs(1 - v / line(self.variance)) - 3 * (2 / self.count) ** 0.5
-            away = np.abs(self.mean[inside] - line(self.mean)) / np.sqrt(v) - 3 * self.count**-0.5
+            off = np.abs(1 - v / line(self.variance)) - 3 * (2 / self.trajectories) ** 0.5
+            away = np.abs(self.mean[inside] - line(self.mean)) / np.sqrt(v) - 3 * self.trajectories**-0.5
             rate = (np.maximum(off, 0) + np.maximum(away, 0)) / v
         wrong = np.nan_to_num(self.noise[inside] * rate * steps)
         size = float(np.sqrt(np.mean(np.square(wrong.sum(axis=0)))))
