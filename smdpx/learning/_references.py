@@ -61,7 +61,8 @@ class ReferenceReport(eqx.Module):
         return (
             f"around the Gaussian of the data {_worst(self.gaussian)}; around the dissipation {_worst(self.around)}; "
             f"{int((self.forgotten > 1).sum())} of {self.forgotten.size} modes have forgotten their start. (`around` "
-            "takes the part of the physics that relaxes, `P = A + D` and `around=D`, and seldom all of it.)"
+            "takes the part of the physics that relaxes, `P = A + D` and `around=D`, with what it relaxes to: a decay "
+            "and its source together.)"
         )
 
 
