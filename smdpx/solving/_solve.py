@@ -184,7 +184,7 @@ def unroll(
     """
     noise = key if isinstance(equation, SDE) else None
     equation, x, own = in_one_precision(equation, x)
-    if adjoint is None:
+    if adjoint is None and not abilities(solver).keeps_times:
         numbers = sum(leaf[0].size for leaf in jtu.tree_leaves(x))
         again = table.t.shape[0] >= _AGAIN_FROM_STEPS and numbers <= _AGAIN_UP_TO_NUMBERS
         return own(march(equation, x, table, noise, args, solver, again=again)[0])
@@ -203,7 +203,7 @@ def unroll(
         args=args,
         stepsize_controller=dfx.StepTo(ts=tau),
         saveat=dfx.SaveAt(steps=True),
-        adjoint=adjoint,
+        adjoint=dfx.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
         max_steps=table.t.shape[0],
         throw=False,
     )
@@ -228,7 +228,8 @@ def _diffeqsolve(*args: Any, **kwargs: Any) -> dfx.Solution:
 def _march_keeps(solver: Any, controller: Any, saveat: Any, adjoint: Any, path: Any) -> str | None:
     """What the march would save; None where it cannot solve this."""
     others = controller is not None or adjoint is not None or path is not None
-    return None if others or not abilities(solver).whole_steps else plainly(saveat)
+    can = abilities(solver)
+    return None if others or not can.whole_steps or can.keeps_times else plainly(saveat)
 
 
 def plainly(saveat: dfx.SaveAt | None) -> str | None:

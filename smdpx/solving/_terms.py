@@ -29,7 +29,7 @@ from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import conditions, rows, with_rows
 from ..equation._diffusion import Diffusion
 from ..equation._drift import step_drifts
-from ._solvers import abilities
+from ._solvers import abilities, steps_as_diffrax
 
 __all__ = ["Clock", "FormulaStep", "GridNoise", "StepTimes", "WarpedClock", "lower", "sign_of", "terms"]
 
@@ -291,10 +291,18 @@ def lower(
     if steps and not can.one_increment:
         raise steps[0].no_rate()
     if can.own_clock and (isinstance(clock, WarpedClock) or clock.span is not None):
+        own = (
+            ""
+            if steps_as_diffrax(solver)
+            else (
+                "; or let your own multiply rates by `terms.contr(t0, t1)`, the time that passes for each sample, and not "
+                "by `t1 - t0`: `y0 + terms.vf_prod(t0, y0, args, terms.contr(t0, t1))`"
+            )
+        )
         raise TypeError(
             f"`{type(solver).__name__}` takes one time for all samples, and here each has times of its own "
             "(`FreshPaths`, or windows on an uneven grid): use `diffrax.Euler()`, `diffrax.Heun()` or "
-            "`sx.ExponentialEuler()`."
+            f"`sx.ExponentialEuler()`{own}."
         )
     made = _made(equation, clock, path, batched=True)
     return dfx.MultiTerm(ZeroTerm(made.drift, clock, batched=True), made) if can.two_drifts else made

@@ -205,6 +205,12 @@ def check_solver(equation: AbstractDrift | SDE, solver: Any, path: dfx.AbstractB
     if not isinstance(solver, dfx.AbstractSolver):
         raise TypeError(f"`solver` must be a diffrax solver such as `diffrax.Heun()`; got {solver!r}.")
     can = abilities(solver)
+    if can.other_terms:
+        raise TypeError(
+            f"`{name}` solves equations of positions and velocities, in terms of their own, and `{equation}` is one "
+            "drift: use `diffrax.Heun()`, or `diffrax.ShARK()` for an SDE; or give diffrax the two terms yourself, in a "
+            "`diffrax.diffeqsolve` of your own."
+        )
     if isinstance(equation, SDE):
         if not can.noise:
             raise TypeError(
