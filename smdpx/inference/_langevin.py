@@ -93,4 +93,4 @@ class _Kick(eqx.Module):
 
     def __call__(self, tau: Any, args: Args) -> Any:
         """√2 or 0, shaped like g."""
-        return jtu.tree_map(lambda g: jnp.where(jnp.asarray(g) > 0, math.sqrt(2.0), 0.0), self.g(self.t, args))
+        return jtu.tree_map(lambda g: jnp.where(jnp.asarray(g) != 0, math.sqrt(2.0), 0.0), self.g(self.t, args))

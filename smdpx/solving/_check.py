@@ -85,7 +85,7 @@ def check(
     if fixed is not None:
         fixed.check_dt(dt, "check(..., dt={})")
     x = validate.check_states(x, "x")
-    validate.check_drifts(drift, x, args)
+    validate.check_drifts(drift, x, args, "x")
     take = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)  # noqa: E731
     one, unravel = ravel_pytree(take(x, 0))
     now = jnp.asarray(t, one.dtype)

@@ -248,7 +248,7 @@ def plainly(saveat: dfx.SaveAt | None) -> str | None:
 def _march(
     equation: Any, x0: State, times: Any, key: Key | None, args: Args, solver: Any, keep: str
 ) -> tuple[State, Any, Any]:
-    validate.check_drifts(equation, x0, args)  # here, and not in every call: it traces the drifts
+    validate.check_drifts(equation, x0, args, "x0")  # here, and not in every call: it traces the drifts
     equation, x0, own = in_one_precision(equation, x0)
     ts, _, steps = times
     watch = any(term.drift.has_outside for term in equation.summands)
@@ -285,7 +285,7 @@ def _sample_by_sample(run: Any, x0: State, key: Key | None, args: Args) -> Any:
 
 @eqx.filter_jit
 def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, how: Any) -> Any:
-    validate.check_drifts(equation, x0, args)
+    validate.check_drifts(equation, x0, args, "x0")
     equation, x0, own = in_one_precision(equation, x0)
     solver, controller, saveat, adjoint, path = how
     ts, tau, _ = times

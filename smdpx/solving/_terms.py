@@ -295,8 +295,8 @@ def lower(
             ""
             if steps_as_diffrax(solver)
             else (
-                "; or let your own multiply rates by `terms.contr(t0, t1)`, the time that passes for each sample, and not "
-                "by `t1 - t0`: `y0 + terms.vf_prod(t0, y0, args, terms.contr(t0, t1))`"
+                "; or let your own multiply rates by `terms.contr(t0, t1)`, the time that passes for each sample, and "
+                "not by `t1 - t0`: `y0 + terms.vf_prod(t0, y0, args, terms.contr(t0, t1))`"
             )
         )
         raise TypeError(
