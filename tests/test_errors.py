@@ -474,3 +474,70 @@ class Swapped(Slope):
 def test_arguments_that_bear_each_others_names_are_swapped(make, mend):
     with pytest.raises(TypeError, match=rf"in this order; got a function of .*Write `{mend}: ...`"):
         make()
+
+
+UNSAID = sx.Drift.from_step(lambda x, dt: x + dt * jax.pure_callback(np.negative, jax.ShapeDtypeStruct((), "f"), x))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: sx.simulate(UNSAID, X0, TS),
+        lambda: fit(equation=-sx.Drift.from_step(UNSAID.step, sx.mirror) + 2 * net),
+        lambda: sx.posterior(-sx.Drift.from_step(UNSAID.step, sx.mirror) + 2 * s + g, X0, TS[::-1], 2, key=KEY),
+    ],
+    ids=["simulate", "fit", "posterior"],
+)
+def test_a_callback_is_told_what_many_samples_are(call):
+    with pytest.raises(TypeError, match=r'vmap_method="broadcast_all".*vmap_method="sequential"'):
+        call()
+
+
+@pytest.mark.parametrize("keys", [jax.random.split(KEY, 3), jax.random.key_data(jax.random.split(KEY, 3))])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda keys: sx.solve(P + g, X0, TS, key=keys),
+        lambda keys: fit(key=keys),
+        lambda keys: sx.posterior(-P + 2 * s + g, X0, TS[::-1], 2, key=keys),
+        lambda keys: sx.ensemble_smoother(PATHS, PATHS, PATHS[:1], 2, key=keys),
+    ],
+    ids=["solve", "fit", "posterior", "ensemble"],
+)
+def test_a_key_is_one_key(call, keys):
+    with pytest.raises(TypeError, match=r"must be one JAX key; got 3.*`keys\[0\]`.*jax.vmap"):
+        call(keys)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sx.PerSample([1.0, 2.0, 3.0]), r"got a list of 3 numbers. Write `PerSample\(jnp.asarray"),
+        (
+            lambda: sx.ensemble_smoother(PATHS, PATHS, PATHS[:1], 2, key=KEY, noise=jnp.ones(6)),
+            r"`noise` must be one number; got an array of shape \(6,\).*xT / σ, observed / σ",
+        ),
+    ],
+    ids=["rows", "noises"],
+)
+def test_numbers_and_arrays_are_told_apart(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_langevin_that_explodes_is_given_a_mend_that_it_has():
+    with pytest.warns(sx.NonFiniteWarning, match="Take a smaller `step`, or a network with bounded outputs") as said:
+        sx.langevin(sx.Score(lambda t, x, args: x**3, g), 10 * X0, 0.0, step=0.1, steps=50, key=KEY)
+    assert "saveat" not in str(said[0].message)
+
+
+@pytest.mark.parametrize(
+    ("equation", "mend"),
+    [(P, "a stiff solver such as `diffrax.Kvaerno5"), (P + g, "take fixed steps, the intervals of `ts`")],
+    ids=["ODE", "SDE"],
+)
+def test_an_adaptive_solve_out_of_steps_is_given_a_mend_of_its_kind(equation, mend):
+    from smdpx.solving._solve import _raise_if_failed
+
+    with pytest.raises(RuntimeError, match=f"loosen the tolerances, or .*{mend}"):
+        _raise_if_failed(equation, dfx.ShARK(), dfx.RESULTS.max_steps_reached, 0.5)

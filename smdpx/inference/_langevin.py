@@ -70,7 +70,7 @@ def langevin(
     tau = step * np.arange(steps + 1)
     ends, most, _ = solved(climb, x, tau, key, args, dfx.Euler(), saveat=dfx.SaveAt(t1=True))
     ends = jtu.tree_map(lambda leaf: leaf[:, -1], ends)
-    warn_of_explosions(most, ends, "sample", like=x)
+    warn_of_explosions(most, ends, "sample", like=x, mend="a smaller `step`")
     return ends
 
 

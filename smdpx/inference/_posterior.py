@@ -97,6 +97,7 @@ def posterior(
             f"`posterior` samples what led to an end state, and `{equation}` runs forward: write `-P + 2*s + g`; or "
             "call `solve` or `simulate` for what follows from a state."
         )
+    validate.check_is_key(key)
     n = whole_number("n", n)
     xT, numbers = check_ends(equation, xT, args)
     _warn_of_no_posterior(equation, xT, ts, args)

@@ -9,7 +9,22 @@ import jax.tree_util as jtu
 from .._types import State
 from ..equation._algebra import AbstractDrift
 
-__all__ = ["one_state_given", "without_axis"]
+__all__ = ["batched", "one_state_given", "without_axis"]
+
+
+@contextlib.contextmanager
+def batched() -> Iterator[None]:
+    """Say of code behind a callback, which was not told what to do with many samples, what to write."""
+    try:
+        yield
+    except NotImplementedError as error:
+        if "vmap_method" not in str(error):
+            raise
+        raise TypeError(
+            "A function calls `jax.pure_callback` without saying what many samples are to it: write "
+            '`jax.pure_callback(..., vmap_method="broadcast_all")` where the code behind it takes arrays with the '
+            'samples in front, else `vmap_method="sequential"`, one sample after the other.'
+        ) from error
 
 
 @contextlib.contextmanager

@@ -38,9 +38,7 @@ __all__ = ["solve"]
 
 # An adaptive solve that takes this many steps has failed; fixed steps are as many as the grid has.
 _MAX_ADAPTIVE_STEPS = 16**4
-_TOO_MANY_STEPS = (
-    f"It is {_MAX_ADAPTIVE_STEPS}: loosen the tolerances, or use a stiff solver such as `diffrax.Kvaerno5()`."
-)
+_TOO_MANY_STEPS = f"It is {_MAX_ADAPTIVE_STEPS}: loosen the tolerances, or "
 
 
 def solve(
@@ -342,7 +340,10 @@ def _raise_if_failed(equation: Any, solver: dfx.AbstractSolver, result: Any, rea
         return
     first = int(np.argmax(failed))
     reason = dfx.RESULTS[jtu.tree_map(lambda value: jnp.atleast_1d(value)[first], result)]
-    reason = reason.replace("Try increasing `max_steps`.", _TOO_MANY_STEPS)
+    # Stiff solvers are for ODEs.
+    noisy = isinstance(equation, SDE)
+    mend = "take fixed steps, the intervals of `ts`." if noisy else "use a stiff solver such as `diffrax.Kvaerno5()`."
+    reason = reason.replace("Try increasing `max_steps`.", _TOO_MANY_STEPS + mend)
     raise RuntimeError(
         f"`{type(solver).__name__}` failed on `{equation}` at t = {np.atleast_1d(reached)[first]:.6g} "
         f"({failed.sum()} of {failed.size} solves): {reason}"

@@ -203,9 +203,15 @@ def check_resolution(ts: Any, x: Any) -> None:
 
 
 def check_is_key(key: Any) -> None:
-    """Raise where a key is none of JAX's, a bare seed, say."""
+    """Raise where a key is none of JAX's, a bare seed, say, or many."""
     if not isinstance(key, jax.Array):
         raise TypeError(f"`key` must be a JAX key; got {key!r}. Write `jax.random.key(0)`.")
+    typed = jnp.issubdtype(key.dtype, dtypes.prng_key)
+    if key.ndim > (0 if typed else 1):
+        raise TypeError(
+            f"`key` must be one JAX key; got {len(key)}, as `jax.random.split` returns them. Give one, `keys[0]`: all "
+            "samples have their own noise from it; or `jax.vmap` the call over `keys`."
+        )
 
 
 def check_key(equation: AbstractDrift | SDE, key: Key | None) -> None:
