@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
 
 Samples: TypeAlias = PyTree[Float[Array | np.ndarray, "..."]]
@@ -31,7 +32,7 @@ def check_array(name: str, value: Any) -> None:
 
 def check_known(name: str, value: Any) -> None:
     """Raise where values are looked at and a JAX transformation has none yet."""
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
         raise TypeError(
             f"Metrics look at values, and `jax.jit`, `jax.vmap` and `jax.grad` do not know those of `{name}` yet: call "
             "the metric on what they return"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 __all__ = ["Abilities", "abilities", "denoises", "is_eulers", "levy_area", "steps_as_diffrax"]
 
@@ -137,7 +138,7 @@ def _clocks(solver: dfx.AbstractSolver) -> dict[str, bool]:
     try:
         with jax.ensure_compile_time_eval():
             first, second = _two_steps(solver)
-        if isinstance(first, jax.core.Tracer):  # a number in the solver is one: a later solver of the class may tell
+        if isinstance(first, Tracer):  # a number in the solver is one: a later solver of the class may tell
             return unknown
         by_control, goes_on = abs(first - 2) < 1e-3, abs(second - 2 * first) < 1e-3
         _found[kind] = {"own_clock": not by_control, "keeps_times": not goes_on}
