@@ -56,6 +56,21 @@ class HeunByOwnStep(dfx.Heun):
         return y1, y1, {"y0": y0, "y1": y1}, solver_state, dfx.RESULTS.successful
 
 
+class OfPairs(ByControl):
+    """One that wants a drift and a noise."""
+
+    def change(self, terms, t0, t1, y0, args):
+        drift, noise = terms.terms
+        return super().change(drift, t0, t1, y0, args) + super().change(noise, t0, t1, y0, args)
+
+
+class Noisy(dfx.AbstractItoSolver, OfPairs):
+    """Euler's method, term by term."""
+
+    def strong_order(self, terms):
+        return 0.5
+
+
 class Unasked(ByOwnStep):
     """One whose steps do not run on what it is asked with."""
 
@@ -82,6 +97,13 @@ def test_the_refusal_says_what_to_multiply_rates_by():
 
 def test_a_step_by_the_physical_time_is_taken_there():
     assert float(window(ByControl())) == pytest.approx(float(window(dfx.Euler())), rel=1e-6)
+
+
+def test_a_solver_of_a_drift_and_a_noise_is_asked_with_both():
+    got, expected = (
+        sx.WindowLoss(solver=solver)(-P + 2 * S + g, UNEVEN, KEY, None) for solver in (Noisy(), dfx.Euler())
+    )
+    assert float(got) == pytest.approx(float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize("solver", [ByOwnStep(), HeunByOwnStep(), Unasked()])
