@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [
     "README.md",
     "docs/getting-started.md",
+    "docs/algebra.md",
     "docs/your-step.md",
     "docs/jax-cfd.md",
     "docs/your-data.md",

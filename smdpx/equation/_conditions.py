@@ -48,6 +48,11 @@ class PerSample(eqx.Module):
     def __check_init__(self) -> None:
         leaves = [leaf for leaf in jtu.tree_leaves(self.value) if hasattr(leaf, "shape")]
         if any(leaf.shape == () for leaf in leaves):
+            if isinstance(self.value, list | tuple) and all(leaf.shape == () for leaf in leaves):
+                raise TypeError(
+                    f"`PerSample` needs an array with a row for each sample; got a {type(self.value).__name__} of "
+                    f"{len(leaves)} numbers. Write `PerSample(jnp.asarray([...]))`."
+                )
             raise TypeError(
                 "`PerSample` needs a row for each sample, shape (samples, ...); got a number. What is the same for all "
                 "samples needs no wrapper; for one sample write `PerSample(value[None])`."

@@ -21,7 +21,7 @@ from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
-from ._coefficient import as_coefficient, check_callable
+from ._coefficient import STATES, as_coefficient, check_callable, positional
 
 __all__ = ["Diffusion"]
 
@@ -31,10 +31,12 @@ class Diffusion(eqx.Module):
 
     Args:
         g: a number ≥ 0, an array of them (one per component, broadcast against the state), a pytree
-            shaped like the state, or a callable `g(t)` or `g(t, args)` that returns one of these.
+            shaped like the state, or a callable `g(t)` or `g(t, args)` that returns one of these. What is known only in
+            a program, a function's or a traced number, may have any sign: -g is the same noise as g, which is
+            0 where there is none.
 
     Raises:
-        ValueError: a negative or non-finite g.
+        ValueError: a known number that is negative or not finite.
         TypeError: anything that is no number, array, pytree of arrays, or callable; a callable that wants the state.
 
     >>> import smdpx as sx
@@ -68,18 +70,18 @@ class Diffusion(eqx.Module):
 
     def noisy(self, t: RealScalarLike, x: State, args: Args, values: State) -> State:
         """Values shaped like x, 0 in components without noise: selected, since there they may be anything."""
-        return jtu.tree_map(lambda g, v: jnp.where(g > 0, v, jnp.zeros_like(v)), self.like(t, x, args), values)
+        return jtu.tree_map(lambda g, v: jnp.where(g != 0, v, jnp.zeros_like(v)), self.like(t, x, args), values)
 
     def quiet(self, t: RealScalarLike, x: State, args: Args, values: State) -> State:
         """Values shaped like x, 0 in components with noise."""
-        return jtu.tree_map(lambda g, v: jnp.where(g > 0, jnp.zeros_like(v), v), self.like(t, x, args), values)
+        return jtu.tree_map(lambda g, v: jnp.where(g != 0, jnp.zeros_like(v), v), self.like(t, x, args), values)
 
     def everywhere(self) -> bool:
         """Whether every component is known to have noise: not of a function of time, nor of a traced number."""
         if callable(self.g):
             return False
         return all(
-            not isinstance(leaf, Tracer) and bool(np.all(np.asarray(leaf) > 0)) for leaf in jtu.tree_leaves(self.g)
+            not isinstance(leaf, Tracer) and bool(np.all(np.asarray(leaf) != 0)) for leaf in jtu.tree_leaves(self.g)
         )
 
     def has_zeros(self) -> bool:
@@ -150,28 +152,19 @@ class Diffusion(eqx.Module):
         return "g" if not callable(self.g) else "g(t)"
 
 
-# What the state is called where a function of it is given as noise.
-_STATES = ("x", "y", "z", "u", "state", "states")
-
-
 def _wants_args(g: Callable[..., Any]) -> bool:
     """Whether g is called with (t, args), rather than (t); an error where it wants the state."""
-    try:
-        signature = inspect.signature(g)
-    except (TypeError, ValueError):  # some builtins have no signature
-        return False
-    positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    # A name that no caller can use, as NumPy's and JAX's own functions have, says nothing of what it is.
-    if any(p.name.lower() in _STATES for p in positional if p.kind is not p.POSITIONAL_ONLY):
+    parameters = positional(g)
+    if any(name in STATES for name, _ in parameters):
         raise TypeError(
-            f"`Diffusion` got a function of {signature}: noise here may depend on t and `args`, not on the state. "
-            "Change the variable, so that its noise does not: y = log x where the noise is proportional to x > 0, in "
-            "general y = ∫ dx/g(x), for which dy = (P/g - g'/2) dt + dW. The guide is docs/your-step.md, under \"Noise "
-            'that depends on the state".'
+            f"`Diffusion` got a function of {inspect.signature(g)}: noise here may depend on t and `args`, not on the "
+            "state. Change the variable, so that its noise does not: y = log x where the noise is proportional to "
+            "x > 0, in general y = ∫ dx/g(x), for which dy = (P/g - g'/2) dt + dW. The guide is docs/your-step.md, "
+            'under "Noise that depends on the state".'
         )
     # A second parameter with a default is the caller's own constant, unless it bears the name.
-    required = sum(p.default is p.empty for p in positional)
-    return required == 2 or [p.name for p in positional[1:2]] == ["args"]
+    required = sum(needed for _, needed in parameters)
+    return required == 2 or [name for name, _ in parameters[1:2]] == ["args"]
 
 
 def _as_array(g: Any) -> Any:

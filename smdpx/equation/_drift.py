@@ -277,11 +277,17 @@ class StepDrift(AbstractDrift[Forward]):
 
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """step(x, dt) - x."""
-        return jtu.tree_map(jnp.subtract, _take(self.step, t, x, dt, args), x)
+        return jtu.tree_map(jnp.subtract, _take(self.step, t, x, self._exactly(dt), args), x)
 
     def reversed_increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The stated reverse step's increment."""
-        return jtu.tree_map(jnp.subtract, _take(self._inverse(), t, x, dt, args), x)
+        return jtu.tree_map(jnp.subtract, _take(self._inverse(), t, x, self._exactly(dt), args), x)
+
+    def _exactly(self, dt: RealScalarLike) -> RealScalarLike:
+        """The only dt that the step accepts, where there is one: that of a grid is rounded."""
+        if self.dt is None or isinstance(dt, int | float):
+            return dt if self.dt is None else self.dt
+        return jnp.full_like(dt, self.dt)
 
     def _inverse(self) -> Callable[..., Any]:
         if self.inverse is None:
@@ -338,8 +344,8 @@ def _take(step: Callable[..., Any], t: RealScalarLike, x: State, dt: RealScalarL
 
 
 def _check_step(step: Any, owner: str) -> None:
-    if not (callable(step) and not _wants_two(step) and takes(step, 4)):
-        check_callable(step, owner, "(x, dt)")
+    four = callable(step) and not _wants_two(step) and takes(step, 4)
+    check_callable(step, owner, "(t, x, dt, args)" if four else "(x, dt)")
 
 
 def step_drifts(equation: AbstractDrift | SDE) -> list[StepDrift]:

@@ -138,7 +138,7 @@ class Score(AbstractDrift[Reverse]):
         s = self.free().net(t, x, args)
         if self.around is not None:
             D = self.around.rate(t, x, args)
-            s = jtu.tree_map(lambda g, d, r: 2 * d / jnp.where(g > 0, g**2, 1) + r, self.g.like(t, x, args), D, s)
+            s = jtu.tree_map(lambda g, d, r: 2 * d / jnp.where(g != 0, g**2, 1) + r, self.g.like(t, x, args), D, s)
         return self.g.noisy(t, x, args, s)
 
     def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
@@ -196,7 +196,7 @@ def _over_half_square(L: AbstractLinear | None, g: Any) -> AbstractLinear | None
     """2L/g², the score that balances L; -∞ without noise."""
     if L is None or (not isinstance(L, Diagonal) and np.shape(g) != ()):
         return None
-    noisy = jnp.asarray(g, L.rates.dtype) > 0
+    noisy = jnp.asarray(g, L.rates.dtype) != 0
     square = jnp.where(noisy, jnp.asarray(g, L.rates.dtype), 1) ** 2
     return L.with_rates(jnp.where(noisy, 2 * L.rates / square, -jnp.inf))
 

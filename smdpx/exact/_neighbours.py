@@ -29,7 +29,7 @@ from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import conditions
 from ..inference._ends import check_ends, draw_starts, whole_number
-from ..metrics._distance import energy_distance
+from ..metrics._distance import energy_distance, energy_distance_of_parts
 from ..solving import _validate as validate
 from ..solving._finite import exploded, first_few, sizes
 from ..solving._solve import solved
@@ -301,7 +301,7 @@ def _sides(kept: _Kept, draws: np.ndarray) -> float:
         return 0.0
     side = moved @ np.linalg.svd(moved, full_matrices=False)[2][0] > 0
     few = min(side.sum(), (~side).sum())
-    return energy_distance(draws[side], draws[~side]) / 4 if few > 1 else 0.0
+    return energy_distance_of_parts(draws, side) / 4 if few > 1 else 0.0
 
 
 def _check(process: Any, ts: Any, xT: Any, args: Args) -> None:

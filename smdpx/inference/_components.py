@@ -63,7 +63,7 @@ def components(samples: State, truth: State, basis: Callable[[Array], AbstractLi
     parts, names = [], []
     leaves = zip(jtu.tree_leaves_with_path(samples), jtu.tree_leaves(truth), strict=True)
     for (path, x), y in leaves:
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = np.promote_types(x.dtype, np.float32)  # JAX's own refuses to, where promotion is strict
         x, y = jnp.asarray(x, wide), jnp.asarray(y, wide)
         L = None if basis is None else basis(y[0])
         state = y.shape[1:]

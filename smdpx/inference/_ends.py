@@ -16,6 +16,7 @@ from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import first_row
 from ..learning._trajectories import AbstractPaths
 from ..solving import _validate as validate
+from ..solving._failing import batched
 from ..solving._numbers import as_arrays
 
 # Of an array that has a row for each of so many samples, no other size is a multiple: it tells what grows with them.
@@ -57,7 +58,8 @@ def _widest(equation: AbstractDrift | SDE, xT: State, args: Args) -> int:
     many = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct((_MANY, *leaf.shape[1:]), leaf.dtype), xT)
     now = jax.ShapeDtypeStruct((), validate.widest(xT))
     step = jax.make_jaxpr(lambda x, t, dt: jax.vmap(lambda x: drift.increment(t, x, dt, first_row(args)))(x))
-    return _largest_row(step(many, now, now).jaxpr)
+    with batched():
+        return _largest_row(step(many, now, now).jaxpr)
 
 
 def _largest_row(jaxpr: Jaxpr) -> int:

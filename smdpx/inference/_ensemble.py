@@ -66,7 +66,7 @@ def ensemble_smoother(
         case costs two matrix-vector products.
 
     Raises:
-        TypeError: states that are no floating arrays.
+        TypeError: states that are no floating arrays; a noise or rtol that is no number; a key that is none.
         ValueError: fewer than two members, shapes that do not match, values that are not finite, n, noise or rtol
             out of range; or an ensemble so small that all samples of a case would be equal.
 
@@ -76,6 +76,7 @@ def ensemble_smoother(
     >>> x.shape, [f"{mean:.1f}" for mean in x.mean(axis=0)], f"{x.var():.1f}"  # exactly N(±1, 0.5)
     ((10000, 2), ['1.0', '-1.0'], '1.5')
     """
+    validate.check_is_key(key)
     _check(x0, xT, observed, n, noise, rtol)
     dtype = jnp.result_type(x0, xT, observed)
     members, state = x0.shape[0], x0.shape[1:]
@@ -152,5 +153,10 @@ def _check(x0: Any, xT: Any, observed: Any, n: int, noise: RealScalarLike, rtol:
     if not 1 <= n <= x0.shape[0]:
         raise ValueError(f"`n` must be in 1 ... {x0.shape[0]}, the number of members; got {n}.")
     for name, value in (("noise", noise), ("rtol", rtol)):
+        if value is not None and np.shape(value) != ():
+            raise TypeError(
+                f"`{name}` must be one number; got an array of shape {np.shape(value)}. Where components have noises "
+                "of their own, σ, count in these units: `ensemble_smoother(x0, xT / σ, observed / σ, ..., noise=1)`."
+            )
         if value is not None and validate.is_concrete(value) and not 0 <= float(value) < math.inf:
             raise ValueError(f"`{name}` must be finite and not negative; got {value}.")

@@ -70,7 +70,7 @@ def langevin(
     tau = step * np.arange(steps + 1)
     ends, most, _ = solved(climb, x, tau, key, args, dfx.Euler(), saveat=dfx.SaveAt(t1=True))
     ends = jtu.tree_map(lambda leaf: leaf[:, -1], ends)
-    warn_of_explosions(most, ends, "sample", like=x)
+    warn_of_explosions(most, ends, "sample", like=x, mend="a smaller `step`")
     return ends
 
 
@@ -93,4 +93,4 @@ class _Kick(eqx.Module):
 
     def __call__(self, tau: Any, args: Args) -> Any:
         """√2 or 0, shaped like g."""
-        return jtu.tree_map(lambda g: jnp.where(jnp.asarray(g) > 0, math.sqrt(2.0), 0.0), self.g(self.t, args))
+        return jtu.tree_map(lambda g: jnp.where(jnp.asarray(g) != 0, math.sqrt(2.0), 0.0), self.g(self.t, args))

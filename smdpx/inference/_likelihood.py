@@ -90,7 +90,7 @@ def log_likelihood(
         raise ValueError("`key` goes with `probes`: give both for Hutchinson's estimate, neither for the exact trace.")
     validate.check_times(ts, equation)
     x0 = validate.check_states(x0, "x0")
-    validate.check_drifts(equation, x0, args)
+    validate.check_drifts(equation, x0, args, "x0")
     count = jtu.tree_leaves(x0)[0].shape[0]
     dtype = validate.widest(x0)
     traces = jnp.zeros((count, 1 if probes is None else probes), dtype)

@@ -15,6 +15,7 @@ from .._types import Args, Key, State
 from ..equation._algebra import SDE, Reverse
 from ..equation._conditions import first_row, map_rows
 from ..equation._diffusion import Diffusion
+from ..equation._drift import ReverseDrift
 from ..equation._score import scores
 from ..learning._progress import logger
 from ..learning._sharding import pieces, take
@@ -71,14 +72,14 @@ def posterior(
     Raises:
         ValueError: end states that are not finite (which case), none at all, or one state without the axis of cases; n
             or chunk below 1; and as `solve`.
-        TypeError: an equation without noise, an n that is no integer.
+        TypeError: an equation without noise, or one that runs forward; an n that is no integer.
 
     Warns:
         NonFiniteWarning: samples that are not finite, or beyond 10⁴ times both the median sample and the largest of xT:
             how many, of which cases, and (of whole trajectories) from what time on. `finite` leaves them out and counts
             them: to leave out what exploded without a word makes intervals too narrow.
-        UserWarning: a score's coefficient that is not 2, or a noise that is not the score's own g: with these nothing
-            is a posterior.
+        UserWarning: no score, a score's coefficient that is not 2, or a noise that is not the score's own g: with these
+            nothing is a posterior.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
     >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
@@ -91,6 +92,12 @@ def posterior(
             f"`posterior` samples an SDE; `{equation}` has no noise and would give {n} equal copies. "
             "Write `-P + 2*s + g`, or call `point_estimate`."
         )
+    if equation.direction is not Reverse:
+        raise TypeError(
+            f"`posterior` samples what led to an end state, and `{equation}` runs forward: write `-P + 2*s + g`; or "
+            "call `solve` or `simulate` for what follows from a state."
+        )
+    validate.check_is_key(key)
     n = whole_number("n", n)
     xT, numbers = check_ends(equation, xT, args)
     _warn_of_no_posterior(equation, xT, ts, args)
@@ -171,6 +178,12 @@ def _draws_first(parts: list[State], cases: int, n: int, ends: bool) -> State:
 
 
 def _warn_of_no_posterior(equation: SDE[Reverse], xT: State, ts: Any, args: Args) -> None:
+    if not any(term.drift.is_score or isinstance(term.drift, ReverseDrift) for term in equation.summands):
+        warnings.warn(
+            f"`{equation}` samples no posterior: the reverse-time SDE has a score, and here is none. Write "
+            "`-P + 2*s + g` with `s = sx.Score(net, g)`; or call `solve` where you want this process.",
+            stacklevel=3,
+        )
     for coefficient, score in scores(equation):
         if isinstance(coefficient, int | float) and coefficient != 2:
             warnings.warn(
@@ -199,7 +212,7 @@ def _other_noise(noise: Diffusion, g: Diffusion, xT: State, ts: Any, args: Args)
             if not validate.is_concrete(values):
                 return None
             for ours, own in zip(*jax.device_get(values), strict=True):
-                apart = np.abs(ours - own) > 1e-5 * np.abs(own)
+                apart = np.abs(np.abs(ours) - np.abs(own)) > 1e-5 * np.abs(own)  # its sign has no meaning
                 if apart.any():
                     i = np.unravel_index(np.argmax(apart), apart.shape)
                     return f"at t = {float(t):g} it is {float(ours[i]):g}, not {float(own[i]):g}"

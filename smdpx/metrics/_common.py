@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, PyTree
 
 Samples: TypeAlias = PyTree[Float[Array | np.ndarray, "..."]]
 """Samples on axis 0, from NumPy or JAX; the further axes are one state's. A tree of such arrays, by `side_by_side`."""
@@ -20,11 +21,21 @@ def is_tree(value: Any) -> bool:
 
 
 def check_array(name: str, value: Any) -> None:
-    """Raise where a tree came and only one array has a meaning."""
+    """Raise where a tree came and only one array has a meaning, or one whose values are not known yet."""
+    check_known(name, value)
     if is_tree(value):
         raise TypeError(
             f"`{name}` must be one array, got {_kind(value)}. Call the metric leaf by leaf: pass `{name}[...]` of the "
             "leaf that it is about"
+        )
+
+
+def check_known(name: str, value: Any) -> None:
+    """Raise where values are looked at and a JAX transformation has none yet."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
+        raise TypeError(
+            f"Metrics look at values, and `jax.jit`, `jax.vmap` and `jax.grad` do not know those of `{name}` yet: call "
+            "the metric on what they return"
         )
 
 
@@ -39,6 +50,7 @@ def check_same_tree(**values: Any) -> None:
 
 def side_by_side(name: str, value: Samples, axes: int) -> Float[Array | np.ndarray, "..."]:
     """One array: a tree's leaves, each flattened behind the first ``axes`` axes, one after the other."""
+    check_known(name, value)
     if not is_tree(value):
         return value
     leaves = jax.tree.leaves(value)
@@ -60,7 +72,7 @@ def _kind(value: Any) -> str:
 
 
 def as_samples(name: str, value: Samples, least: int = 1) -> Float[np.ndarray, "n ..."]:
-    """Check that there are at least ``least`` samples, all finite; give them as a NumPy array."""
+    """Check that there are at least ``least`` samples, all known and finite; give them as a NumPy array."""
     check_array(name, value)
     if value.ndim == 0 or value.shape[0] < least or value.size == 0:
         raise ValueError(f"`{name}` must hold at least {least} sample(s) on axis 0, got shape {value.shape}")
@@ -125,20 +137,26 @@ def flatten(x: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n d"]:
 
 
 def distance_sums(
-    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], block: int = 2**23
+    x: Float[np.ndarray, "n d"],
+    y: Float[np.ndarray, "m d"],
+    which: Bool[np.ndarray, " m"] | None = None,
+    block: int = 2**23,
 ) -> Float[np.ndarray, " n"]:
-    """Σⱼ |xᵢ - yⱼ| for each i, holding at most about ``block`` numbers at once."""
+    """Σⱼ |xᵢ - yⱼ| for each i, or over `which` j, holding at most about ``block`` numbers at once."""
     dtype = jnp.result_type(float)
-    sums = _distance_sums(jnp.asarray(x, dtype), jnp.asarray(y, dtype), block)
+    counted = np.ones(len(y), dtype) if which is None else np.asarray(which, dtype)
+    sums = _distance_sums(np.asarray(x, dtype), np.asarray(y, dtype), counted, block)
     # In double precision from here: what the sums are for is a small difference of large means.
     return np.asarray(sums, np.float64)
 
 
 @partial(jax.jit, static_argnames="block")
-def _distance_sums(x: Float[Array, "n d"], y: Float[Array, "m d"], block: int) -> Float[Array, " n"]:
+def _distance_sums(
+    x: Float[Array, "n d"], y: Float[Array, "m d"], counted: Float[Array, " m"], block: int
+) -> Float[Array, " n"]:
     def one(row: Float[Array, " d"]) -> Float[Array, ""]:
         # Differences, not |x|² + |y|² - 2x·y, which cancels in single precision.
-        return jnp.sum(jnp.sqrt(jnp.sum((row[None] - y) ** 2, axis=1)))
+        return jnp.sum(counted * jnp.sqrt(jnp.sum((row[None] - y) ** 2, axis=1)))
 
     rows = max(1, min(x.shape[0], block // max(1, y.size)))
     return jax.lax.map(one, x, batch_size=rows)

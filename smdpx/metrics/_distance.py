@@ -90,6 +90,14 @@ def energy_distance(a: Samples, b: Samples) -> float:
     return 2 * cross / (n * m) - within_x / (n * (n - 1)) - within_y / (m * (m - 1))
 
 
+def energy_distance_of_parts(x: np.ndarray, side: np.ndarray) -> float:
+    """`energy_distance` of the states on one side and on the other, in a program that serves any such division."""
+    near, far = distance_sums(x, x, side), distance_sums(x, x, ~side)
+    n, m = int(side.sum()), int((~side).sum())
+    cross, within, without = (float(sums.sum()) for sums in (far[side], near[side], far[~side]))
+    return 2 * cross / (n * m) - within / (n * (n - 1)) - without / (m * (m - 1))
+
+
 def c2st(a: Samples, b: Samples, *, key: Key, folds: int = 5) -> float:
     """Classifier two-sample test: can a small network tell the two sets of samples apart?
 

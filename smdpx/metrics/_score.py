@@ -18,6 +18,7 @@ from .._types import Args, State
 from ..equation._diffusion import Diffusion
 from ..equation._score import Score
 from ..solving._terms import over_samples
+from ._common import check_known
 
 
 class ScoreError(NamedTuple):
@@ -67,6 +68,7 @@ def score_error(
     >>> score_error(s, lambda t, x, args: -x, jnp.zeros(100), x).relative_l2
     0.0
     """
+    check_known("x", x)
     states = jax.tree.map(jnp.asarray, x)
     leaves = jax.tree.leaves(states)
     times = jnp.asarray(t, jnp.result_type(float) if not leaves else leaves[0].dtype)

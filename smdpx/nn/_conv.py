@@ -18,6 +18,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from .._types import Key, RealScalarLike
+from ._one_array import check_shape
 
 Boundary: TypeAlias = Literal["periodic", "zero"]
 Pads: TypeAlias = tuple[tuple[int, int], ...]
@@ -37,6 +38,8 @@ class Layer(NamedTuple):
 
 def sides(shape: int | tuple[int, ...], owner: str) -> tuple[int, ...]:
     """The shape of a network's fields, checked; an int n stands for (n, n)."""
+    if not isinstance(shape, int):
+        check_shape(shape, owner)
     lengths = (shape, shape) if isinstance(shape, int) else tuple(shape)
     if not 1 <= len(lengths) <= 3 or len(set(lengths)) > 1 or lengths[0] < 1:
         raise ValueError(

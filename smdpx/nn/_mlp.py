@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
 from ._named import as_name, by_name
+from ._one_array import check_one_array, check_shape
 
 # Draws are counted in powers of two from here on: small networks share one compiled draw.
 _FEWEST_DRAWS = 2**14
@@ -86,6 +87,7 @@ class MLP(eqx.Module):
                 raise ValueError(f"`{name}` must be positive, got {value}")
         if any(width < 1 for width in widths):
             raise ValueError(f"`widths` must be positive, got {widths}")
+        check_shape(shape, "MLP")
         size = math.prod(shape)
         sizes = (size + 1, *widths, size)
         dtype = jnp.result_type(float) if dtype is None else dtype
@@ -109,8 +111,10 @@ class MLP(eqx.Module):
 
         Raises:
             ValueError: ``x`` is not one state of the network's shape.
+            TypeError: a tree of arrays.
         """
         del args
+        check_one_array(x, "MLP")
         if x.shape != self.shape:
             raise ValueError(
                 f"`x` must be one state of shape {self.shape}, got shape {x.shape}. For a batch, "

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Args, RealScalarLike
+from ._one_array import check_one_array
 
 
 class Tiled(eqx.Module):
@@ -70,6 +71,7 @@ class Tiled(eqx.Module):
         Raises:
             ValueError: ``x`` is not one field of shape (n, n).
         """
+        check_one_array(x, "Tiled")
         x = jnp.asarray(x)
         if self.shape not in (None, x.shape) or (self.shape is None and x.ndim != 2):
             expected = "(n, n)" if self.shape is None else f"{self.shape}, {self.cells} cells less than the network's"

@@ -21,8 +21,22 @@ def paths(axes: Any, ts: ArrayLike, x: ArrayLike, *, most: int = 60, colour_by: 
         x: trajectories, shape (trajectories, times).
         most: how many to draw at most.
         colour_by: the index in time whose sign colours a trajectory.
+
+    Raises:
+        TypeError: an x that is no array, `Trajectories` say.
+        ValueError: states of several components, or another number of times.
     """
+    if not isinstance(x, jax.Array | np.ndarray | list | tuple):
+        mend = " Write `plot.paths(axes, paths.ts, paths.x)`." if hasattr(x, "ts") else ""
+        raise TypeError(f"`x` must be an array of shape (trajectories, times); got {type(x).__name__}.{mend}")
     x = np.asarray(x)[:most]
+    if x.ndim != 2 or np.shape(ts) != x.shape[1:]:
+        several = x.ndim > 2 and np.shape(ts) == x.shape[1:2]
+        mend = "one component, `x[..., 0]`" if several else "`ts` of shape (times,), and then `x`"
+        raise ValueError(
+            f"`x` must have shape (trajectories, times), scalar states at the times `ts`; got `ts` of shape "
+            f"{np.shape(ts)} and `x` of shape {x.shape}: give {mend}."
+        )
     for path in x:
         axes.plot(ts, path, lw=0.6, alpha=0.6, color=POSITIVE if path[colour_by] > 0 else NEGATIVE)
     axes.set(xlabel="t", ylabel="x", xlim=(np.min(ts), np.max(ts)))

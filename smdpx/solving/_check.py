@@ -5,6 +5,7 @@ round trip   |R(F(x)) - x| / |F(x) - x|,                      F a step forwards,
 gradient     |⟨Jᵀv, u⟩ - ⟨v, J u⟩| / |⟨v, J u⟩|,              Jᵀv by VJP, J u by central differences
 """
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -37,20 +38,30 @@ class StepReport(eqx.Module):
             precision: a kink, or a custom gradient that is wrong. None where JAX has no derivative, as of code that
             it calls back: such a step trains windows of two states, which need none.
         batch_error: largest relative difference between samples stepped together and one by one.
+        zero_error: distance of the state after a step of dt = 0 from the state, relative to it. Not 0: the step returns
+            what is added to the state, say, in place of the state. None where the step accepts one dt alone, or has no
+            value at 0.
     """
 
     order: float | None
     round_trip: float | None
     vjp_error: float | None
     batch_error: float
+    zero_error: float | None
 
     def __repr__(self) -> str:
         order = "not measurable" if self.order is None else f"{self.order:.2f}"
         reverse = "not stated" if self.round_trip is None else f"{self.round_trip:.2g} of a step off"
         gradient = "not measurable" if self.vjp_error is None else f"{self.vjp_error:.1g}"
+        zero = ""
+        if self.zero_error is not None and self.zero_error > 1e-3:
+            zero = (
+                f"; a step of dt = 0 is {self.zero_error:.2g} of the state off: return the state, `x + change`, and "
+                "not the change"
+            )
         return (
             f"order in dt {order}; reverse(forward(x)): {reverse}; "
-            f"VJP against differences {gradient}; batch against one by one {self.batch_error:.1g}"
+            f"VJP against differences {gradient}; batch against one by one {self.batch_error:.1g}{zero}"
         )
 
 
@@ -85,7 +96,7 @@ def check(
     if fixed is not None:
         fixed.check_dt(dt, "check(..., dt={})")
     x = validate.check_states(x, "x")
-    validate.check_drifts(drift, x, args)
+    validate.check_drifts(drift, x, args, "x")
     take = lambda tree, i: jax.tree.map(lambda leaf: leaf[i], tree)  # noqa: E731
     one, unravel = ravel_pytree(take(x, 0))
     now = jnp.asarray(t, one.dtype)
@@ -110,6 +121,7 @@ def check(
         _round_trip(drift, together, x, now, dt, args),
         _vjp_error(of_one, one, jr.key(0) if key is None else key),
         _distance(together, alone) / _norm(together),
+        _zero_error(jointly(x, np.zeros_like(length)), x) if fixed is None else None,
     )
 
 
@@ -119,6 +131,11 @@ def _norm(x: State) -> float:
 
 def _distance(a: State, b: State) -> float:
     return _norm(jax.tree.map(jnp.subtract, a, b))
+
+
+def _zero_error(still: State, x: State) -> float | None:
+    error = _distance(still, x) / max(_norm(x), 1e-30)
+    return error if math.isfinite(error) else None
 
 
 def _order(advance: Any, x: State, dt: Any) -> float:

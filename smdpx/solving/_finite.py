@@ -149,7 +149,14 @@ def _per_solution(leaf: Float[jax.Array, "..."], axes: int) -> Float[jax.Array, 
 
 
 def warn_of_explosions(
-    most: Any, x: State, what: str, ts: Any = None, *, like: State | None = None, axes: int = 1
+    most: Any,
+    x: State,
+    what: str,
+    ts: Any = None,
+    *,
+    like: State | None = None,
+    axes: int = 1,
+    mend: str | None = None,
 ) -> None:
     """Warn where solutions exploded: how many, the first of which, and from what time on.
 
@@ -161,6 +168,7 @@ def warn_of_explosions(
         ts: the times of the axis behind these, where there is one.
         like: states whose size is usual. Without them only what has no finite square has exploded.
         axes: how many axes count solutions, 1 or 2.
+        mend: what to write instead, where the caller has none of a solve's arguments.
     """
     if most is None or not is_concrete(most, x, like):
         return
@@ -173,7 +181,7 @@ def warn_of_explosions(
     bad, limits = exploded(x, least, axes=axes, timed=ts is not None)
     if not bad.any():
         return
-    since, see = "", " `saveat=diffrax.SaveAt(t0=True, steps=True)` shows from what time on."
+    since, see = "", "" if mend else " `saveat=diffrax.SaveAt(t0=True, steps=True)` shows from what time on."
     if ts is not None:
         first = float(ts[int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(axis=0)))])
         since, see, bad = f", from t = {first:g} on", "", bad.any(axis=-1)
@@ -182,8 +190,8 @@ def warn_of_explosions(
     warnings.warn(
         f"{bad.sum()} of {bad.size} solutions are not finite or beyond {' and '.join(f'{x:.0e}' for x in limits)} "
         f"({what} {which}){since}: a score that extrapolates outside of its data, or steps that are too long. Take "
-        "finer steps near the end, another solver, or a network with bounded outputs; or leave them out, and count "
-        f"them in what you report{out}.{see}",
+        f"{mend or 'finer steps near the end, another solver'}, or a network with bounded outputs; or leave them out, "
+        f"and count them in what you report{out}.{see}",
         NonFiniteWarning,
         stacklevel=3,  # the line that called `posterior` or `solve`
     )

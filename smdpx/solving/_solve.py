@@ -38,9 +38,7 @@ __all__ = ["solve"]
 
 # An adaptive solve that takes this many steps has failed; fixed steps are as many as the grid has.
 _MAX_ADAPTIVE_STEPS = 16**4
-_TOO_MANY_STEPS = (
-    f"It is {_MAX_ADAPTIVE_STEPS}: loosen the tolerances, or use a stiff solver such as `diffrax.Kvaerno5()`."
-)
+_TOO_MANY_STEPS = f"It is {_MAX_ADAPTIVE_STEPS}: loosen the tolerances, or "
 
 
 def solve(
@@ -184,7 +182,7 @@ def unroll(
     """
     noise = key if isinstance(equation, SDE) else None
     equation, x, own = in_one_precision(equation, x)
-    if adjoint is None:
+    if adjoint is None and not abilities(solver).keeps_times:
         numbers = sum(leaf[0].size for leaf in jtu.tree_leaves(x))
         again = table.t.shape[0] >= _AGAIN_FROM_STEPS and numbers <= _AGAIN_UP_TO_NUMBERS
         return own(march(equation, x, table, noise, args, solver, again=again)[0])
@@ -203,7 +201,7 @@ def unroll(
         args=args,
         stepsize_controller=dfx.StepTo(ts=tau),
         saveat=dfx.SaveAt(steps=True),
-        adjoint=adjoint,
+        adjoint=dfx.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
         max_steps=table.t.shape[0],
         throw=False,
     )
@@ -228,7 +226,8 @@ def _diffeqsolve(*args: Any, **kwargs: Any) -> dfx.Solution:
 def _march_keeps(solver: Any, controller: Any, saveat: Any, adjoint: Any, path: Any) -> str | None:
     """What the march would save; None where it cannot solve this."""
     others = controller is not None or adjoint is not None or path is not None
-    return None if others or not abilities(solver).whole_steps else plainly(saveat)
+    can = abilities(solver)
+    return None if others or not can.whole_steps or can.keeps_times else plainly(saveat)
 
 
 def plainly(saveat: dfx.SaveAt | None) -> str | None:
@@ -247,7 +246,7 @@ def plainly(saveat: dfx.SaveAt | None) -> str | None:
 def _march(
     equation: Any, x0: State, times: Any, key: Key | None, args: Args, solver: Any, keep: str
 ) -> tuple[State, Any, Any]:
-    validate.check_drifts(equation, x0, args)  # here, and not in every call: it traces the drifts
+    validate.check_drifts(equation, x0, args, "x0")  # here, and not in every call: it traces the drifts
     equation, x0, own = in_one_precision(equation, x0)
     ts, _, steps = times
     watch = any(term.drift.has_outside for term in equation.summands)
@@ -284,7 +283,7 @@ def _sample_by_sample(run: Any, x0: State, key: Key | None, args: Args) -> Any:
 
 @eqx.filter_jit
 def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, how: Any) -> Any:
-    validate.check_drifts(equation, x0, args)
+    validate.check_drifts(equation, x0, args, "x0")
     equation, x0, own = in_one_precision(equation, x0)
     solver, controller, saveat, adjoint, path = how
     ts, tau, _ = times
@@ -341,7 +340,10 @@ def _raise_if_failed(equation: Any, solver: dfx.AbstractSolver, result: Any, rea
         return
     first = int(np.argmax(failed))
     reason = dfx.RESULTS[jtu.tree_map(lambda value: jnp.atleast_1d(value)[first], result)]
-    reason = reason.replace("Try increasing `max_steps`.", _TOO_MANY_STEPS)
+    # Stiff solvers are for ODEs.
+    noisy = isinstance(equation, SDE)
+    mend = "take fixed steps, the intervals of `ts`." if noisy else "use a stiff solver such as `diffrax.Kvaerno5()`."
+    reason = reason.replace("Try increasing `max_steps`.", _TOO_MANY_STEPS + mend)
     raise RuntimeError(
         f"`{type(solver).__name__}` failed on `{equation}` at t = {np.atleast_1d(reached)[first]:.6g} "
         f"({failed.sum()} of {failed.size} solves): {reason}"

@@ -13,13 +13,18 @@ import diffrax as dfx
 import jax.tree_util as jtu
 
 from .._types import Args, State
+from ._solvers import steps_as_diffrax
 
 __all__ = ["explicit_step", "has_stages", "moved"]
 
 
 def has_stages(solver: dfx.AbstractSolver) -> bool:
-    """Whether the solver is an explicit Runge-Kutta method with one tableau."""
-    return isinstance(solver, dfx.AbstractERK) and isinstance(solver.tableau, dfx.ButcherTableau)
+    """Whether the solver is an explicit Runge-Kutta method with one tableau, and takes its steps by that."""
+    return (
+        steps_as_diffrax(solver)
+        and isinstance(solver, dfx.AbstractERK)
+        and isinstance(solver.tableau, dfx.ButcherTableau)
+    )
 
 
 def explicit_step(solver: Any, terms: dfx.AbstractTerm, t0: Any, t1: Any, x: State, args: Args) -> State:

@@ -29,7 +29,8 @@ from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import conditions, rows, with_rows
 from ..equation._diffusion import Diffusion
 from ..equation._drift import step_drifts
-from ._solvers import abilities
+from ._failing import batched
+from ._solvers import abilities, steps_as_diffrax
 
 __all__ = ["Clock", "FormulaStep", "GridNoise", "StepTimes", "WarpedClock", "lower", "sign_of", "terms"]
 
@@ -90,7 +91,8 @@ def over_samples(f: Callable[..., Any], args: Args, *arguments: Any) -> Any:
     """f(*arguments, args) of every sample, with its own row of the conditions; an array of no axis is shared."""
     axes = jtu.tree_map(lambda x: None if isinstance(x, jax.Array) and x.ndim == 0 else 0, arguments)
     values = rows(args)
-    return jax.vmap(lambda values, *a: f(*a, with_rows(args, values)), in_axes=(0, *axes))(values, *arguments)
+    with batched():
+        return jax.vmap(lambda values, *a: f(*a, with_rows(args, values)), in_axes=(0, *axes))(values, *arguments)
 
 
 def outside(equation: AbstractDrift | SDE, t: Array, x: State, args: Args) -> Bool[Array, " samples"]:
@@ -291,10 +293,18 @@ def lower(
     if steps and not can.one_increment:
         raise steps[0].no_rate()
     if can.own_clock and (isinstance(clock, WarpedClock) or clock.span is not None):
+        own = (
+            ""
+            if steps_as_diffrax(solver)
+            else (
+                "; or let your own multiply rates by `terms.contr(t0, t1)`, the time that passes for each sample, and "
+                "not by `t1 - t0`: `y0 + terms.vf_prod(t0, y0, args, terms.contr(t0, t1))`"
+            )
+        )
         raise TypeError(
             f"`{type(solver).__name__}` takes one time for all samples, and here each has times of its own "
             "(`FreshPaths`, or windows on an uneven grid): use `diffrax.Euler()`, `diffrax.Heun()` or "
-            "`sx.ExponentialEuler()`."
+            f"`sx.ExponentialEuler()`{own}."
         )
     made = _made(equation, clock, path, batched=True)
     return dfx.MultiTerm(ZeroTerm(made.drift, clock, batched=True), made) if can.two_drifts else made
@@ -315,6 +325,8 @@ def terms(
     The solver's clock τ starts at 0 and only grows; the equation's callables see the physical time, t0 + τ where the
     equation runs forward and t0 - τ where it runs in reverse. So solve from τ = 0 to τ = |t1 - t0|, with any solver,
     controller, event, adjoint or `SaveAt`; many states at once by `jax.vmap`. `solve` is this, batched and checked.
+    Implicit-explicit solvers (`diffrax.KenCarp3`, `KenCarp4`, `KenCarp5`, `Sil3`) want a pair:
+    `diffrax.MultiTerm(terms(explicit, t0), terms(implicit, t0))` of two drifts whose sum is the equation.
 
     Args:
         equation: a drift, or an `SDE`.

@@ -4,10 +4,8 @@ Everything here looks at concrete values where there are some and at shapes wher
 the user's own jit), and costs nothing inside a compiled loop.
 """
 
-import contextlib
 import sys
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import diffrax as dfx
@@ -25,6 +23,7 @@ from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import check_conditions, first_row, hint_of_missing_wrapper
 from ..equation._drift import StepDrift, step_drifts
 from ..equation._score import Score
+from ._failing import one_state_given, without_axis
 from ._solvers import abilities
 
 
@@ -113,8 +112,28 @@ def check_finite_states(x: State, name: str, what: str = "sample") -> None:
                 raise ValueError(f"`{name}` is not finite: {what} {int(np.argmax(bad))} is the first of {bad.sum()}.")
 
 
-def check_paths(paths: Any, ts: Any, lengths: Any = None) -> None:
-    """Raise where trajectories hold a NaN, naming trajectory and time; states behind `lengths` are padding."""
+# In place of the lengths that a user's trajectories have: the trajectories were simulated just now.
+_SIMULATED: Any = object()
+
+
+def check_paths(paths: Any, ts: Any, lengths: Any = _SIMULATED) -> None:
+    """Raise where trajectories hold a NaN, naming trajectory and time.
+
+    Args:
+        paths: states, (trajectories, times, ...).
+        ts: their times.
+        lengths: of a user's data how many states each trajectory has, behind which there is padding, or None; left out
+            for what a simulation has made, whose mend is another.
+    """
+    simulated = lengths is _SIMULATED
+    lengths = None if simulated else lengths
+    name, mend = ("`paths`", "Drop such trajectories, or simulate with smaller steps.")
+    if simulated:
+        name, mend = (
+            "the simulation",
+            "Take smaller steps; or state the physics' stiff linear part (a method `linear(t)`), which is then solved "
+            "exactly.",
+        )
     for leaf in jtu.tree_leaves(paths):
         if not is_concrete(leaf):
             continue
@@ -126,8 +145,8 @@ def check_paths(paths: Any, ts: Any, lengths: Any = None) -> None:
             i, m = np.argwhere(~finite)[0]
             t = f" (t = {float(ts[m] if ts.ndim == 1 else ts[i, m]):g})" if is_concrete(ts) else ""
             raise ValueError(
-                f"`paths` is not finite: trajectory {i} at time index {m}{t} is the "
-                f"first of {(~finite).sum()} bad states. Drop such trajectories, or simulate with smaller steps."
+                f"{name} is not finite: trajectory {i} at time index {m}{t} is the first of {(~finite).sum()} bad "
+                f"states. {mend}"
             )
 
 
@@ -184,9 +203,15 @@ def check_resolution(ts: Any, x: Any) -> None:
 
 
 def check_is_key(key: Any) -> None:
-    """Raise where a key is none of JAX's, a bare seed, say."""
+    """Raise where a key is none of JAX's, a bare seed, say, or many."""
     if not isinstance(key, jax.Array):
         raise TypeError(f"`key` must be a JAX key; got {key!r}. Write `jax.random.key(0)`.")
+    typed = jnp.issubdtype(key.dtype, dtypes.prng_key)
+    if key.ndim > (0 if typed else 1):
+        raise TypeError(
+            f"`key` must be one JAX key; got {len(key)}, as `jax.random.split` returns them. Give one, `keys[0]`: all "
+            "samples have their own noise from it; or `jax.vmap` the call over `keys`."
+        )
 
 
 def check_key(equation: AbstractDrift | SDE, key: Key | None) -> None:
@@ -205,6 +230,12 @@ def check_solver(equation: AbstractDrift | SDE, solver: Any, path: dfx.AbstractB
     if not isinstance(solver, dfx.AbstractSolver):
         raise TypeError(f"`solver` must be a diffrax solver such as `diffrax.Heun()`; got {solver!r}.")
     can = abilities(solver)
+    if can.other_terms:
+        raise TypeError(
+            f"`{name}` solves equations of positions and velocities, in terms of their own, and `{equation}` is one "
+            "drift: use `diffrax.Heun()`, or `diffrax.ShARK()` for an SDE; or give diffrax the two terms, in a "
+            "`diffrax.diffeqsolve` of your own."
+        )
     if isinstance(equation, SDE):
         if not can.noise:
             raise TypeError(
@@ -245,12 +276,26 @@ def check_stepping(solver: dfx.AbstractSolver, controller: Any, saveat: Any) -> 
             "you save, refine `ts` and pass `saveat=diffrax.SaveAt(steps=n)`."
         )
     subs = [] if saveat is None else jtu.tree_leaves(saveat.subs, is_leaf=lambda s: isinstance(s, dfx.SubSaveAt))
+    saves = any(sub.t0 or sub.t1 or sub.steps or sub.ts is not None for sub in subs)
+    if saveat is not None and (saveat.dense or not saves):
+        raise ValueError(
+            "`saveat` must save states, `SaveAt(t1=True)` or `SaveAt(t0=True, steps=True)`; got "
+            f"{'`dense=True`' if saveat.dense else 'one that saves none'}. Dense output, and all else that diffrax can "
+            "save, you have from a `diffrax.diffeqsolve(sx.terms(equation, t0), ...)` of your own."
+        )
     if any(sub.ts is not None for sub in subs):
         raise ValueError("`saveat`: the times to save at are `ts`; give `SaveAt(t1=True)` or `SaveAt(steps=n)`.")
 
 
-def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str = "x0") -> None:
-    """Raise where a drift returns another tree, shape or dtype than the state's, or fails at a lone number."""
+def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str | None = None) -> None:
+    """Raise where a drift returns another tree, shape or dtype than the state's, or fails at a lone number.
+
+    Args:
+        equation: whose drifts are evaluated, by their shapes.
+        x: states, (samples, ...).
+        args: the user's.
+        name: what the user calls x; None where it is of the states of trajectories.
+    """
     count = jtu.tree_leaves(x)[0].shape[0]
     check_conditions(args, count, "samples")
     one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
@@ -259,11 +304,11 @@ def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str 
         leaf = term.drift
         f: Any = leaf.net if isinstance(leaf, Score) else leaf.increment if isinstance(leaf, StepDrift) else leaf.rate
         arguments = (now, one, now) if isinstance(leaf, StepDrift) else (now, one)
-        with _one_state_given(leaf, x, name):
+        with one_state_given(leaf, x, name):
             got = eqx.filter_eval_shape(lambda args, a, f=f: f(*a, first_row(args)), args, arguments)
         if _struct(got) != _struct(one):
             hints = "Its function sees one sample, without the leading sample axis."
-            hints = _of_precision(got, one) or hints + _without_axis(x, name) + hint_of_missing_wrapper(args, count)
+            hints = _of_precision(got, one) or hints + without_axis(x, name) + hint_of_missing_wrapper(args, count)
             raise ValueError(
                 f"`{leaf!r}` must return what it is given, one state of {_struct(one)}; it returned {_struct(got)}. "
                 f"{hints}"
@@ -282,43 +327,6 @@ def _of_precision(got: Any, one: State) -> str:
     return (
         "Only the precision differs: return `.astype(x.dtype)`, or give states, constants and weights "
         "(`sx.nn.MLP(..., dtype=...)`) one precision."
-    )
-
-
-@contextlib.contextmanager
-def _one_state_given(drift: AbstractDrift, x: State, name: str) -> Iterator[None]:
-    """Say of a failing function that x, which is one state without a sample axis, was read as many numbers."""
-    try:
-        yield
-    except (IndexError, TypeError, ValueError) as error:
-        why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        if isinstance(error, jax.errors.TracerArrayConversionError):
-            raise TypeError(
-                f"`{drift!r}` hands an array of JAX's to NumPy or to another library: write its function with "
-                "`jax.numpy`, `jnp.sin` for `np.sin`, or call the other library by `jax.pure_callback`."
-            ) from error
-        if "'NoneType' object is not subscriptable" in str(error):
-            raise TypeError(
-                f"`{drift!r}` failed at one sample of `{name}` ({why}). If it reads `args`, hand them over: `args=...`."
-            ) from error
-        if not _without_axis(x, name):
-            if not isinstance(error, IndexError):
-                raise
-            shapes = [leaf.shape[1:] for leaf in jtu.tree_leaves(x)]
-            raise IndexError(
-                f"`{drift!r}` failed at one sample of `{name}`, of shape {shapes[0] if len(shapes) == 1 else shapes} "
-                f"({why}). Its function sees one sample, without the leading sample axis."
-            ) from error
-        raise ValueError(f"`{drift!r}` failed at one sample of `{name}` ({why}).{_without_axis(x, name)}") from error
-
-
-def _without_axis(x: State, name: str) -> str:
-    """What to write where the sample axis may have been forgotten: each sample is a number."""
-    shapes = [leaf.shape for leaf in jtu.tree_leaves(x)]
-    if any(len(shape) != 1 for shape in shapes):
-        return ""
-    return f" `{name}` of shape {shapes[0]} is {shapes[0][0]} samples of a scalar state; if it is one state, write " + (
-        f"`{name}[None]`." if jtu.tree_structure(x) == jtu.tree_structure(0) else "`[None]` for each array in it."
     )
 
 
@@ -349,8 +357,11 @@ def check_step_grid(equation: AbstractDrift | SDE, ts: Any) -> None:
     for step in step_drifts(equation):
         if step.dt is None or not is_concrete(ts):
             continue
-        steps = np.abs(np.diff(np.asarray(ts, np.float64)))
-        off = np.abs(steps - step.dt) > 1e-4 * step.dt
+        ts = np.asarray(ts, np.float64)
+        steps = np.abs(np.diff(ts))
+        # Times that single precision holds were rounded by it, in JAX's own `linspace`, say.
+        kind = np.float32 if (ts == ts.astype(np.float32)).all() else np.float64
+        off = np.abs(steps - step.dt) > 1e-4 * step.dt + float(np.finfo(kind).eps) * np.abs(ts).max()
         if off.any():
             raise ValueError(
                 f"`{step!r}` accepts only steps of {step.dt:g}; `ts` has a step of {steps[np.argmax(off)]:g} at "

@@ -3,6 +3,7 @@
 # Wrong on purpose.
 # pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -63,3 +64,18 @@ def test_noise_that_depends_on_the_state_is_refused_with_a_change_of_variable(no
 def test_noise_that_does_not_fit_the_state_shows_both_shapes():
     with pytest.raises(ValueError, match=r"g of shape \(4,\) does not fit a state of shape \(3,\)"):
         sx.Diffusion(jnp.ones(4)).like(0.0, X)
+
+
+@pytest.mark.parametrize("of", [lambda t: 0.5 - t, lambda t, args: args - t], ids=["g(t)", "g(t, args)"])
+def test_the_sign_of_a_functions_noise_has_no_meaning(of):
+    score = lambda g: sx.Score(lambda t, x, args: -x, g, around=P)  # noqa: E731
+    plus, minus = score(sx.Diffusion(of)), score(-1 * sx.Diffusion(of))
+    for t in (0.2, 0.5, 0.8):  # positive, zero, negative
+        np.testing.assert_allclose(plus(t, X, 0.5), minus(t, X, 0.5))
+        np.testing.assert_allclose(plus.rate(t, X, 0.5), minus.rate(t, X, 0.5))
+
+
+def test_a_traced_negative_noise_is_noise():
+    noisy = jax.jit(lambda c: sx.Diffusion(c).noisy(0.0, X, None, jnp.ones(3)))
+    np.testing.assert_allclose(noisy(-0.3), 1)
+    np.testing.assert_allclose(noisy(0.0), 0)

@@ -193,3 +193,18 @@ def test_a_rate_at_a_dt_that_the_step_does_not_accept_is_refused():
     P.as_rate(0.125)
     with pytest.raises(ValueError, match=r"only steps of 0.125; got 0.5: write `as_rate\(0.125\)`"):
         P.as_rate(0.5)
+
+
+@pytest.mark.parametrize("ts", [jnp.linspace(0, 10, 10001), np.linspace(0, 10, 10001)], ids=["single", "double"])
+def test_the_only_step_length_may_be_that_of_rounded_times_and_is_taken_as_stated(ts):
+    seen = []
+
+    def still(x, dt):
+        jax.debug.callback(lambda dt: seen.append(float(dt)), dt)
+        return x
+
+    P = sx.Drift.from_step(still, dt=0.001)
+    x = jnp.ones(1)
+    assert (sx.solve(P, x, ts[-5:]) == 1).all()
+    jax.effects_barrier()
+    assert set(seen) == {float(jnp.float32(0.001))}

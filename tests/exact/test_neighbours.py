@@ -1,6 +1,7 @@
 """Brute-force posteriors against closed forms, the Fokker-Planck oracle, and what they say of their own error."""
 
 import functools
+import logging
 
 import diffrax as dfx
 import jax
@@ -43,6 +44,14 @@ def bimodal(**how):
 @functools.cache
 def gaussian(**how):
     return neighbours(P + sx.Diffusion(0.1), normal, TS, jnp.array([-0.2, 0.7]), **how)
+
+
+def test_a_second_call_of_the_same_shapes_compiles_nothing(caplog):
+    call = functools.partial(neighbours, P + g, two_peaks, TS, jnp.array([-0.8, 0.3]), 100, 2_000)
+    call()
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        call(key=jr.key(1))
+    assert not [record.getMessage() for record in caplog.records if "Finished XLA compilation" in record.getMessage()]
 
 
 def test_an_end_between_two_branches_is_seen_by_its_sides():

@@ -10,9 +10,16 @@ import pytest
 
 import smdpx as sx
 from smdpx.inference._calibrate import assess
+from smdpx.inference._components import components
 from tests._problems import OU, as_users_run as as_users_run
 
 TS = np.linspace(0, 1, 41)
+
+
+def test_double_precision_is_counted_where_promotion_is_strict():
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        counted = components(jnp.ones((2, 3)), jnp.ones(3), None)
+    assert counted.draws.dtype == counted.truths.dtype == np.float64
 
 
 # On equations

@@ -58,6 +58,17 @@ def test_posterior_of_an_ode_is_an_error():
         sx.posterior(-P + s, jnp.zeros(3), BACK, 5, key=jr.key(0))  # pyright: ignore
 
 
+@pytest.mark.usefixtures("as_users_run")
+def test_posterior_of_a_forward_process_is_an_error():
+    with pytest.raises(TypeError, match=r"`dx = P\(x\) dt \+ g dW` runs forward: write `-P \+ 2\*s \+ g`"):
+        sx.posterior(P + g, jnp.zeros(3), BACK[::-1], 5, key=jr.key(0))  # pyright: ignore
+
+
+def test_a_posterior_without_a_score_warns():
+    with pytest.warns(UserWarning, match=r"samples no posterior.*here is none. Write `-P \+ 2\*s \+ g`"):
+        sx.posterior(-P + g, jnp.zeros(3), BACK[::50], 5, key=jr.key(0))
+
+
 def test_point_estimate_follows_the_flow():
     x = sx.point_estimate(-P + s, jnp.array([0.3]), BACK, solver=dfx.Tsit5())
     whole = sx.solve(-P + s, jnp.array([0.3]), BACK, solver=dfx.Tsit5())

@@ -174,7 +174,7 @@ def exploded(paths):
         (masked, r"returned 'args/mask'.*is a `PerSample`"),
         (renamed, r"returned `args`"),
         (lambda paths: paths[:5], r"of chunk 1 returned 5 trajectories: return as many as it is asked for. The 1 of 3"),
-        (exploded, r"of chunk 1: `paths` is not finite: trajectory 3 at time index 2.*The 1 of 3 chunks"),
+        (exploded, r"of chunk 1: the simulation is not finite: trajectory 3 at time index 2.*The 1 of 3 chunks"),
         (lambda paths: sx.Trajectories([paths.x[0], paths.x[0, :3]] * 4, [TS, TS[:3]] * 4), r"of \[3, 6\] states"),
         (lambda paths: paths.x, r"must return `Trajectories`; got ArrayImpl. Write `return sx.Trajectories\(x, ts\)`"),
     ],

@@ -158,6 +158,15 @@ def test_longer_windows_of_physics_without_a_derivative_are_refused_with_the_rea
         jax.grad(lambda a: sx.WindowLoss()(-P + 2 * score(a), windows(3), KEY, None))(0.5)
 
 
+@pytest.mark.usefixtures("as_users_run")
+def test_a_rate_without_a_derivative_is_trained_through_eulers_method():
+    P = sx.Drift(lambda t, x, args: called_back(x, jnp.ones(())) - x)
+    of = lambda loss: jax.grad(lambda a: loss(-P + 2 * score(a), windows(2), KEY, None))(0.5)  # noqa: E731
+    with pytest.raises(TypeError, match=r"several stages.*`sx.WindowLoss\(solver=diffrax.Euler\(\)\)`"):
+        of(sx.WindowLoss())
+    assert jnp.isfinite(of(sx.WindowLoss(solver=dfx.Euler())))
+
+
 def test_a_noisy_unroll_adds_the_variance_of_its_noise():
     # One step of an SDE: E|x̂ + g dW - x|² / g²dt = |x̂ - x|² / g²dt + 1.
     w = windows(2)

@@ -338,3 +338,32 @@ def test_metrics_in_double_precision():
         x, y = jnp.linspace(0.0, 1.0, 30).reshape(10, 3), jnp.zeros(3)
         assert metrics.crps(x, y).dtype == jnp.float64
         assert metrics.energy_score(x, y).dtype == jnp.float64
+
+
+# Under JAX's transformations
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda x: metrics.crps(x, x[0]),
+        lambda x: metrics.crps({"u": x}, {"u": x[0]}),
+        lambda x: metrics.covered(x, x[0]),
+        lambda x: metrics.spread_over_error(x, x[0]),
+        lambda x: metrics.energy_score(x, x[0]),
+        lambda x: metrics.energy_distance({"u": x}, {"u": x}),
+        lambda x: metrics.wasserstein1(x[0], x[1]),
+        lambda x: metrics.c2st(x, x, key=K0),
+        lambda x: metrics.sbc_ranks(x, x[0]),
+        lambda x: metrics.sbc_pvalue(x[0].astype(int), 9),
+        lambda x: metrics.tarp(x, x[0], key=K0),
+        lambda x: metrics.posterior_metric_q(x[0]),
+        lambda x: metrics.rank_histogram(x[0].astype(int), 9),
+        lambda x: metrics.spread_skill(x, x[0]),
+        lambda x: metrics.power_spectrum(x),
+        lambda x: metrics.score_error(lambda t, x, args: -x, lambda t, x, args: -x, jnp.zeros(20), x),
+    ],
+)
+def test_values_that_are_not_known_yet_are_asked_for_outside(metric):
+    with pytest.raises(TypeError, match="look at values.*do not know.*call the metric on what they return"):
+        jax.eval_shape(metric, jnp.ones((20, 20)))

@@ -90,6 +90,19 @@ def test_a_step_with_one_dt_is_checked_at_that():
         sx.check(P, X, dt=0.5)
 
 
+def test_a_step_that_returns_the_change_is_said_so():
+    change = sx.check(sx.Drift.from_step(lambda x, dt: -dt * x), X, dt=0.1)
+    assert change.zero_error == pytest.approx(1)
+    assert "a step of dt = 0 is 1 of the state off: return the state, `x + change`" in repr(change)
+    state = sx.check(sx.Drift.from_step(lambda x, dt: x - dt * x), X, dt=0.1)
+    assert state.zero_error == 0
+    assert "dt = 0" not in repr(state)
+
+
+def test_a_step_without_a_value_at_no_dt_is_not_measured_there():
+    assert sx.check(sx.Drift.from_step(lambda x, dt: x - dt**2 / dt * x), X, dt=0.1).zero_error is None
+
+
 def called_back(x, dt):
     """An Euler step of -x in NumPy, which JAX cannot differentiate."""
     step = lambda x, dt: x - np.reshape(dt, np.shape(dt) + (1,) * (x.ndim - np.ndim(dt))) * x  # noqa: E731

@@ -70,6 +70,13 @@ def test_dense_output():
     np.testing.assert_allclose(solution.evaluate(0.5), half, rtol=1e-4)
 
 
+def test_an_implicit_explicit_solver_takes_a_pair_of_drifts():
+    slow, fast = sx.Drift(lambda t, x, args: -x), sx.Drift(lambda t, x, args: -20 * x)
+    pair = dfx.MultiTerm(sx.terms(slow, 0.0), sx.terms(fast, 0.0))
+    how = {"dt0": 0.01, "stepsize_controller": dfx.PIDController(rtol=1e-4, atol=1e-6)}
+    np.testing.assert_allclose(end(pair, dfx.KenCarp3(), X, T=0.1, **how).ys[0], X * np.exp(-2.1), rtol=1e-3)
+
+
 class Stiff(eqx.Module):
     """-30 x + cos t, the first part stated."""
 

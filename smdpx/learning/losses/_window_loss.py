@@ -22,6 +22,7 @@ from ...equation._algebra import SDE, AbstractDrift
 from ...equation._score import scores
 from ...solving._default_solver import solver_of
 from ...solving._solve import unroll
+from ...solving._solvers import abilities
 from ...solving._terms import over_samples, per_sample, sign_of
 from ...solving._validate import check_solver, says_no_derivative, widest
 from .._windows import Windows, first, last
@@ -73,10 +74,16 @@ class WindowLoss(AbstractLoss):
         except (NotImplementedError, ValueError) as error:
             if not says_no_derivative(error):
                 raise
+            once = abilities(self.unrolls_by(equation)).one_increment
+            how, mend = (
+                ("", "")
+                if once
+                else (" by a solver of several stages", " through `sx.WindowLoss(solver=diffrax.Euler())`")
+            )
             raise TypeError(
                 f"`{equation}` has a part that JAX cannot differentiate (code behind `jax.pure_callback`, say), and a "
-                f"window of {table.t.shape[0] + 1} states needs its derivative: train with `Stage(window=2)`, which "
-                "needs none, or give the part a derivative by `jax.custom_jvp` or `jax.custom_vjp`."
+                f"window of {table.t.shape[0] + 1} states{how} needs its derivative: train with `Stage(window=2)`"
+                f"{mend}, which needs none, or give the part a derivative by `jax.custom_jvp` or `jax.custom_vjp`."
             ) from error
         target = jtu.tree_map(target, windows.x)
         # In time-major order, as the solve saves them: (steps, batch).

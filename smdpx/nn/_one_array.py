@@ -1,0 +1,30 @@
+"""What networks of one array say where a state is a tree of arrays."""
+
+from typing import Any
+
+import jax.tree_util as jtu
+
+__all__ = ["check_one_array", "check_shape"]
+
+_MEND = (
+    "For states that are trees write a small `eqx.Module` that joins their arrays, calls the network, and takes what "
+    'it returns apart again: docs/your-data.md has one, under "States of several arrays".'
+)
+
+
+def check_one_array(x: Any, owner: str) -> None:
+    """Raise where a state is a tree."""
+    if jtu.tree_structure(x) != jtu.tree_structure(0):
+        raise TypeError(f"`{owner}` takes states that are one array; got {_kind(x)}. {_MEND}")
+
+
+def check_shape(shape: Any, owner: str) -> None:
+    """Raise where a shape is not that of one array."""
+    if isinstance(shape, int) or not all(isinstance(n, int) for n in jtu.tree_leaves(shape)):
+        raise TypeError(f"`{owner}(shape=...)` must be a tuple of integers, such as (3,); got {shape!r}.")
+    if not isinstance(shape, tuple | list) or any(not isinstance(n, int) for n in shape):
+        raise TypeError(f"`{owner}(shape=...)` must be the shape of one array; got {_kind(shape)}. {_MEND}")
+
+
+def _kind(x: Any) -> str:
+    return f"a {type(x).__name__} of {', '.join(map(repr, x))}" if isinstance(x, dict) else f"a {type(x).__name__}"
