@@ -25,6 +25,7 @@ from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import check_conditions, first_row, hint_of_missing_wrapper
 from ..equation._drift import StepDrift, step_drifts
 from ..equation._score import Score
+from ._foreign import native, numbers_of_times
 from ._solvers import abilities
 
 
@@ -38,6 +39,7 @@ def check_states(x: Any, name: str, what: str = "sample") -> Any:
 
     What JAX cannot hold, double precision where it is off, is narrowed here and nowhere else, and said.
     """
+    x = native(x, name)
     leaves = jtu.tree_leaves(x)
     if not leaves:
         raise ValueError(f"`{name}` holds no arrays.")
@@ -139,7 +141,7 @@ def _finite_states(x: Float[Array, "trajectories times ..."]) -> Bool[Array, "tr
 
 def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndarray | jax.Array:
     """The times as floats, or an error: finite, strictly monotone, and in the equation's direction."""
-    ts = ts if isinstance(ts, jax.Array) else np.asarray(ts)
+    ts = numbers_of_times(ts)
     if ts.ndim != 1 or len(ts) < 2:
         raise ValueError(f"`ts` must be a sequence of at least two times; got shape {ts.shape}.")
     forward = equation is None or equation.direction is Forward
