@@ -11,7 +11,7 @@ __all__ = ["native", "numbers_of_times"]
 
 
 def native(x: Any, name: str) -> Any:
-    """The arrays of a tree in the machine's own order of bytes, or an error: nothing masked, and numbers in all of them.
+    """The arrays of a tree in the machine's own order of bytes, or an error: numbers, and none of them masked.
 
     Raises:
         ValueError: masked entries, of which JAX would take the fill values for numbers.
@@ -24,9 +24,9 @@ def _native(leaf: np.ndarray, name: str) -> np.ndarray:
     _check_unmasked(leaf, name)
     if leaf.dtype == object:
         raise TypeError(
-            f"`{name}` is an array of Python objects, as NumPy makes of rows of unequal lengths. Trajectories of unequal "
-            "lengths are a list of arrays with a list of their times, `sx.Trajectories([x0, x1], [t0, t1])`; of rows "
-            f"that are alike write `np.stack(list({name})).astype(np.float32)`."
+            f"`{name}` is an array of Python objects, as NumPy makes of rows of unequal lengths. Trajectories of "
+            "unequal lengths are a list of arrays with a list of their times, `sx.Trajectories([x0, x1], [t0, t1])`; "
+            f"of rows that are alike write `np.stack(list({name})).astype(np.float32)`."
         )
     return np.asarray(leaf, leaf.dtype.newbyteorder("="))
 

@@ -6,6 +6,7 @@ the user's own jit), and costs nothing inside a compiled loop.
 
 import contextlib
 import sys
+import types
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -95,10 +96,17 @@ def check_precision(dtype: Any, name: str, narrowest: int = 4) -> None:
 
 def levels_to_user() -> int:
     """The `stacklevel` at which a warning of the caller shows the user's line."""
-    frame, level, ours = sys._getframe(1), 1, {__name__.partition(".")[0], "equinox"}
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
+    # Methods are called by Equinox's frames, and under a hook that checks types by jaxtyping's: this function too.
+    frame, level, ours = sys._getframe(1), 1, (__name__.partition(".")[0], "equinox", "jaxtyping")
+    while frame.f_back is not None and _package(frame) == "jaxtyping":
+        frame = frame.f_back
+    while frame.f_back is not None and _package(frame) in ours:
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _package(frame: types.FrameType) -> str:
+    return frame.f_globals.get("__name__", "").partition(".")[0]
 
 
 def widest(x: Any) -> Any:
