@@ -152,14 +152,25 @@ def test_a_stage_does_something(how):
         sx.Stage(**how)
 
 
+def squares(equation, windows, key, args):
+    return windows.x**2
+
+
+class Own(sx.AbstractLoss):
+    __call__ = lambda self, *given: squares(*given)  # noqa: E731
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
         ({"curriculum": sx.Stage()}, r"got Stage. Write `\[sx.Stage\(...\)\]`"),
         ({"optimizer": optax.adam(1e-3)}, "from a learning-rate schedule.*which is made already"),
         ({"key": 3}, r"must be a JAX key; got 3. Write `jax.random.key\(0\)`"),
+        ({"loss": sx.WindowLoss}, r"is the class `WindowLoss`.*write `WindowLoss\(\)`"),
+        ({"loss": squares}, r"such as `sx.WindowLoss\(\)`; got `squares`. .*class Own\(sx.AbstractLoss\)"),
+        ({"loss": Own()}, r"`Own` must return one real number.*returned float32\[2, 2\]. Write `jnp.mean\(...\)`"),
     ],
-    ids=["stage", "optimiser", "seed"],
+    ids=["stage", "optimiser", "seed", "class", "function", "no number"],
 )
 def test_what_has_another_kind_is_said(how, message):
     with pytest.raises(TypeError, match=message):

@@ -54,8 +54,9 @@ class FitDiverged(RuntimeError):
             if update
             else f"No update was made yet, so no learning rate will help: {_SCALES}, or shorten the window."
         )
+        last = "no update of its stage had a finite one" if math.isnan(loss) else f"the last finite loss was {loss:.6g}"
         super().__init__(
-            f"The loss is not finite at update {update} (window {window}); the last finite loss was {loss:.6g}. {mend} "
+            f"The loss is not finite at update {update} (window {window}); {last}. {mend} "
             "The last finite model is this error's `trained`."
         )
         self.update, self.window, self.loss, self.trained = update, window, loss, trained
@@ -170,14 +171,15 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
                 state = _piece(job, stage, state, stop, key)
                 if not bool(state.finite):
                     trained = training.trained(_kept(state, best), job.how)
-                    raise FitDiverged(done + int(state.update), stage.window, float(state.last), trained)
+                    last = float(state.last) if int(state.update) else math.nan
+                    raise FitDiverged(done + int(state.update), stage.window, last, trained)
                 summed += float(state.loss)  # waits for the device: the one sync of a piece
                 if index == since == 0 and stop <= _FIRST and training.loss.in_noise:
                     _warn_of_scales(summed / stop)
                 mean = summed / max(stop - since, 1)
                 rate = (stop - since) / (time.perf_counter() - started)
                 if not reports:
-                    show.move(done + stop, mean, rate)
+                    show.move(done + stop, mean)
                     continue
                 best, value = job.compared(_compare, stage, state, best)
                 checkpoint.save(index, (state, best))

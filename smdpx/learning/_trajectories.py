@@ -251,8 +251,8 @@ def _stack(x: list[Any], ts: Any) -> tuple[State, Any, np.ndarray | None]:
         raise ValueError("`x` is an empty list: give at least one trajectory.")
     if any(isinstance(path, list) or not all(map(np.ndim, jtu.tree_leaves(path))) for path in x):
         raise TypeError(
-            "`x` is a list of numbers or of lists, and should be an array, `np.asarray(x, np.float32)`, or a list with one "
-            "array of shape (times, ...) for each trajectory, `[np.asarray(path, np.float32) for path in x]`."
+            "`x` is a list of numbers or of lists, and should be an array, `np.asarray(x, np.float32)`, or a list with "
+            "one array of shape (times, ...) for each trajectory, `[np.asarray(path, np.float32) for path in x]`."
         )
     x = native(x, "x")
     lengths = np.array([len(jtu.tree_leaves(path)[0]) for path in x])
