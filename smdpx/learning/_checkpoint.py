@@ -42,8 +42,8 @@ class Checkpoint:
                 return stage, eqx.tree_deserialise_leaves(file, like)
             except (RuntimeError, ValueError, EOFError) as error:  # Equinox names the leaf, NumPy what was wrong
                 raise ValueError(
-                    f"`checkpoint`: {str(self.path)!r} is a checkpoint of this training, but its arrays cannot be read: "
-                    "the file is cut off or damaged, as by a copy that was interrupted or a disk that was full. Copy it "
+                    f"`checkpoint`: {str(self.path)!r} is one of this training, but its arrays cannot be read: the "
+                    "file is cut off or damaged, as by a copy that was interrupted or a disk that was full. Copy it "
                     "again from where it came; to start anew, delete the file or name another."
                 ) from error
 

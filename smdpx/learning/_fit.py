@@ -26,6 +26,7 @@ from ._checkpoint import Checkpoint
 from ._counted import Counted
 from ._fingerprint import fingerprint_of
 from ._fresh_paths import FreshPaths
+from ._noise import check_noise, warn_of_another_noise
 from ._parts import parts_of
 from ._progress import Progress
 from ._references import warn_of_growth
@@ -127,12 +128,15 @@ def fit(
     _check_kinds(equation, paths)
     parts = parts_of(equation, train)
     _check(equation, paths, loss, curriculum, average, sharding)
+    on_host = validate.is_concrete(equation, paths, key, curriculum, validation)
+    looked = on_host and _looks_at_noise(equation, parts, paths, loss, curriculum)
     seen, held = hold_out(validation, paths, equation, curriculum)
     training = Training(equation, parts, loss, optimizer, average, sharding)
     strides = sorted({stage.stride for stage in curriculum})
     unseen = None if held is None else held.source(strides)
-    job = Job(training, curriculum, seen.source(strides), key, _how(equation, seen, loss, curriculum, strides), unseen)
-    if not validate.is_concrete(equation, paths, key, curriculum, validation):
+    how = _how(equation, seen, loss, curriculum, strides)
+    job = Job(training, curriculum, seen.source(strides), key, how, unseen, looked)
+    if not on_host:
         if callback is not None or checkpoint is not None:
             raise ValueError("Under a JAX transformation `fit` is one program: no `callback`, no `checkpoint`.")
         return run_traced(job)
@@ -183,8 +187,7 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
     # Split steps learn the score of states that they have blurred themselves, and none of those are narrower.
     blurs = solver is not None and denoises(type(solver))
     for coefficient, score in scores(equation):
-        if isinstance(score.g.g, int | float) and score.g.g == 0:
-            raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
+        check_noise(score, paths)
         _warn_of_another_reference(equation, score)
         if isinstance(paths, Trajectories | StoredPaths) and not blurs and validate.is_concrete(paths, score.g):
             # Of a store the starts of its first files: more would be a look at every file.
@@ -202,6 +205,14 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
                 f"`-P + {loss.coefficient}*s`; use any coefficient afterwards.",
                 stacklevel=3,
             )
+
+
+def _looks_at_noise(equation: Any, parts: Any, paths: Any, loss: AbstractLoss, curriculum: tuple[Stage, ...]) -> bool:
+    """Warn where the data have another noise than the score's; whether they could be asked."""
+    solver, trained = loss.unrolls_by(equation), parts.drifts(equation)
+    if not loss.in_noise or not trained[0].is_score or len(trained) > 1 or (solver and denoises(type(solver))):
+        return False
+    return warn_of_another_noise(equation, trained[0], paths, [stage.stride for stage in curriculum])
 
 
 def _warn_of_another_reference(equation: AbstractDrift | SDE, score: Score) -> None:

@@ -76,7 +76,7 @@ class _Display:
     def begin(self, update: int, window: int = 0, state: str = "compiling") -> None:
         """A stage begins: its first updates wait for the compiler."""
         self.update, self.window, self.state, self.validation = update, window, state, None
-        self.ran = None
+        self.ran = None if state == "compiling" else (time.monotonic(), update)
 
     def move(self, update: int, loss: float | None = None) -> None:
         """The training got further."""

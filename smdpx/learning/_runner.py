@@ -72,6 +72,7 @@ class Job(eqx.Module):
         key: a JAX key; each stage has its own.
         how: what a score is to remember of it.
         validation: what validation windows are drawn from, or None.
+        looked: whether the noise of the data was looked at before.
     """
 
     training: Training
@@ -80,6 +81,7 @@ class Job(eqx.Module):
     key: Key
     how: Trained = eqx.field(static=True)
     validation: Any = None
+    looked: bool = eqx.field(static=True, default=False)
 
     @property
     def total(self) -> int:
@@ -260,7 +262,7 @@ def _with_numbers_as_arrays(job: Job) -> Job:
 def _warn_of_little_noise(loss: float, job: Job) -> None:
     """Warn where hardly any of the noise that g promises is in the data: then a loss near 1 has no cause."""
     learned = job.training.loss.in_noise and job.curriculum[-1].window == 2 and job.total >= _ENOUGH
-    if learned and bool(scores(job.training.equation)) and loss < _LITTLE:
+    if learned and not job.looked and bool(scores(job.training.equation)) and loss < _LITTLE:
         warnings.warn(
             f"The loss ends at {loss:.1e}, and where the trajectories have the noise of `g` it is near 1 (in stiff "
             "problems some tenths): is theirs smaller? Give `sx.Diffusion` the noise that they were made with; and "

@@ -130,7 +130,8 @@ class Training(eqx.Module):
         """The state at the start of a stage: the weights go on, the optimiser and the average start anew."""
         optimizer = self.optimizer(stage.schedule()).init(params)
         # Weakly typed numbers, as some optimisers begin with, would compile the update a second time.
-        optimizer = jtu.tree_map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), optimizer)
+        strong = lambda leaf: jnp.asarray(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf  # noqa: E731
+        optimizer = jtu.tree_map(strong, optimizer)
         zero = jnp.zeros((), jnp.finfo(jtu.tree_leaves(params)[0].dtype).dtype)  # real, of complex weights too
         return TrainingState(params, average, optimizer, jnp.int32(0), zero, zero, jnp.array(True))
 
