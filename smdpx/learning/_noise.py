@@ -3,9 +3,9 @@
     ξ = (x₁ - Φ(x₀)) / g√Δt,  Φ a step of the physics without noise:  of the variance 1, where the data are theirs
 
 Φ is taken in several ways, since measured data are of no method: by one step of Euler's method, or of a simulator, by
-two of half the length, and of rates by Heun's. Where these differ by half as much as x₁ does from all of them, the
-steps are too coarse to tell noise from physics, and nothing is said. Medians, not means: physics that is off at rare
-places is no noise.
+two of half the length, and of rates by Heun's; where a stiff linear part is stated, by exponential steps. Where these
+differ by half as much as x₁ does from all of them, the steps are too coarse to tell noise from physics, and nothing is
+said. Medians, not means: physics that is off at rare places is no noise.
 """
 
 import dataclasses
@@ -28,6 +28,8 @@ from ..equation._conditions import map_rows, rows
 from ..equation._diffusion import Diffusion
 from ..equation._drift import step_drifts
 from ..equation._score import Score
+from ..solving._default_solver import solver_of
+from ..solving._exponential import ExponentialEuler
 from ..solving._numbers import as_arrays
 from ..solving._terms import over_samples
 from ..solving._validate import is_concrete, levels_to_user
@@ -43,7 +45,7 @@ _RATIO = 4.0  # of variances: a deviation twice or half of g's
 _QUIET = 3.0  # the same, of increments without a look at the physics
 _SHARE = 0.25  # of the components, that are off
 _STEPS, _FEWEST = 256, 64  # that are looked at
-_NUMBERS = 2**24  # in them
+_NUMBERS = 2**22  # in them
 _PLACES = 64  # times and conditions at which a function g is asked
 _MEDIAN = 0.4549  # of the square of a standard normal
 
@@ -108,11 +110,9 @@ def warn_of_another_noise(
         process_of(equation)
     except TypeError:  # no forward physics: what is left over by it is not known
         return False
-    some = paths.load(most=4 * _NUMBERS) if isinstance(paths, StoredPaths) else paths
-    every, stride = len(some) // _STEPS, min(strides)
-    some = some[::every] if every > 1 else some
-    times = some.ts.shape[-1] if some.lengths is None else int(np.min(some.lengths))
-    if len(some) * ((times - 1) // stride) < _FEWEST:
+    stride = min(strides)
+    some = _some(paths.load(most=4 * _NUMBERS) if isinstance(paths, StoredPaths) else paths, stride)
+    if some is None:
         return False
     if _as_promised(score.g, some, stride):
         return True
@@ -126,8 +126,8 @@ def warn_of_another_noise(
 
 def _message(equation: AbstractDrift | SDE, ratio: float) -> str:
     return (
-        f"The trajectories have {ratio:.3g} times the noise (variance) of the score's g: so much of their steps is left "
-        f"over by the physics of `{equation}`. Give `sx.Diffusion` the noise that they were made with"
+        f"The trajectories have {ratio:.3g} times the noise (variance) of the score's g: so much of their steps is "
+        f"left over by the physics of `{equation}`. Give `sx.Diffusion` the noise that they were made with"
         + (
             ", or the equation their physics; what a measurement adds is no noise of the process."
             if ratio > 1
@@ -135,6 +135,17 @@ def _message(equation: AbstractDrift | SDE, ratio: float) -> str:
             "guides)."
         )
     )
+
+
+def _some(paths: Trajectories, stride: int) -> Trajectories | None:
+    """As many trajectories as a look takes, evenly spread; None where their steps are too few for a variance."""
+    times = paths.ts.shape[-1] if paths.lengths is None else int(np.min(paths.lengths))
+    steps = (times - 1) // stride
+    if len(paths) * steps < _FEWEST:
+        return None
+    most = max(_NUMBERS // (times * _numbers(paths)), -(-_FEWEST // steps))
+    every = len(paths) // min(most, _STEPS)
+    return paths[::every] if every > 1 else paths
 
 
 def _as_promised(g: Diffusion, paths: Trajectories, stride: int) -> bool:
@@ -148,7 +159,8 @@ def _as_promised(g: Diffusion, paths: Trajectories, stride: int) -> bool:
     power = float(g.g) ** 2 * (1 / steps[..., 1:] + 1 / steps[..., :-1])
     ratios = []
     for leaf in jtu.tree_leaves(paths.x):
-        x = np.asarray(leaf)[:, ::stride].reshape(len(paths), -1, int(np.prod(leaf.shape[2:])))
+        x = np.asarray(leaf)[:, ::stride].reshape(len(paths), 1 + steps.shape[-1], -1)
+        x = x[:, :, :: max(1, x.shape[2] // _STEPS)]
         changes = np.diff(np.diff(x, axis=1) / steps[..., None], axis=1)
         ratios.append(np.mean(np.square(changes) / power[..., None], axis=(0, 1)))
     found = np.concatenate(ratios)
@@ -156,23 +168,29 @@ def _as_promised(g: Diffusion, paths: Trajectories, stride: int) -> bool:
 
 
 def _batch(paths: Trajectories) -> int:
-    numbers = sum(int(np.prod(leaf.shape[2:])) for leaf in jtu.tree_leaves(paths.x))
-    return int(np.clip(_NUMBERS // numbers, _FEWEST, _STEPS))
+    return int(np.clip(_NUMBERS // _numbers(paths), _FEWEST, _STEPS))
+
+
+def _numbers(paths: Trajectories) -> int:
+    return sum(int(np.prod(leaf.shape[2:])) for leaf in jtu.tree_leaves(paths.x))
 
 
 @eqx.filter_jit
 def _left_over(equation: Any, source: Any, stride: int, batch: int) -> tuple[Array, Array]:
     """ξ of a batch of steps in each way, (ways, batch, components), and which components have noise."""
     windows, args = source.draw(size=2, stride=stride, batch=batch, key=jr.key(0))
-    steps = step_drifts(equation)
+    process, steps = process_of(equation), step_drifts(equation)
+    uniform = isinstance(g := process.diffusion.g, jax.Array) and g.ndim == 0  # the same in any basis
+    stiff = uniform and isinstance(solver_of(process, None), ExponentialEuler)
+    solver = ExponentialEuler() if stiff else dfx.Euler()
 
     def of_pair(step: Step, x1: State, key: Key) -> Any:
         still = jtu.tree_map(jnp.zeros_like, step.x1)
         halves = [] if any(drift.dt is not None for drift in steps) else [_by_halves(step, still)]
-        ways = [step, *halves, *([] if steps else [dataclasses.replace(step, solver=dfx.Heun())])]
+        ways = [step, *halves, *([] if steps or stiff else [dataclasses.replace(step, solver=dfx.Heun())])]
         return [way.left(still) for way in ways], step.noisy()
 
-    by, noisy = over_pairs(of_pair, process_of(equation), dfx.Euler(), windows, jr.key(0), args)
+    by, noisy = over_pairs(of_pair, process, solver, windows, jr.key(0), args)
 
     def flat(x: State) -> Array:
         parts = [leaf.reshape(batch, -1).astype(jnp.float32) for leaf in jtu.tree_leaves(x)]

@@ -16,6 +16,7 @@ from tests._problems import as_users_run as as_users_run
 KEY = jax.random.key(0)
 TS = np.linspace(0, 1, 11)
 P = sx.Drift(lambda t, x, args: -x)
+heat = sx.Drift(sx.physics.Heat(8))
 STEP = sx.Drift.from_step(lambda x, dt: x / (1 + dt), reverse=sx.mirror)
 
 
@@ -66,8 +67,9 @@ def train(paths, g, **how):
         (lambda: simulated(P, sx.Diffusion(0.5)), lambda t: 0.05 + 0 * t, P),
         (lambda: measured(lambda t, x: -x, 0.5), 0.05, P),
         (lambda: simulated(STEP, sx.Diffusion(0.5)), 0.05, STEP),
+        (lambda: simulated(heat, sx.Diffusion(0.5), shape=(8, 8)), 0.05, heat),
     ],
-    ids=["number", "array", "function", "measured", "step"],
+    ids=["number", "array", "function", "measured", "step", "stiff"],
 )
 def test_more_noise_than_g_is_a_warning_that_says_how_much(paths, g, P):
     (message,) = look(paths(), sx.Diffusion(g), P)
@@ -128,13 +130,14 @@ weak, strong = sx.Diffusion(0.1), sx.Diffusion(0.5)
         (lambda: measured(lambda t, x: -9 * x, 0.1), weak, eulers),
         (lambda: measured(lambda t, x: -9 * x, 0.1), weak, rigid),
         (lambda: simulated(STEP, strong), strong, STEP),
+        (lambda: simulated(heat, strong, shape=(8, 8)), strong, heat),
         (lambda: simulated(P, half, shape=(2,)), half, P),
         (lambda: simulated(conditioned, own_noise, args=own_rates), own_noise, conditioned),
         (lambda: sx.Perturbed(simulated(P, None), strong), strong, P),
         (lambda: simulated(P, strong)[:2], weak, P),
     ],
     ids=["Euler", "Heun", "measured", "chaos", "oscillation", "forcing", "coarse step", "step of one length", "step"]
-    + ["components without", "conditions", "blurred", "few steps"],
+    + ["stiff", "components without", "conditions", "blurred", "few steps"],
 )
 def test_of_the_noise_that_g_promises_nothing_is_said(paths, g, P):
     assert look(paths(), g, P) == []
