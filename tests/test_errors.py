@@ -53,6 +53,30 @@ def test_times_are_finite_and_strictly_monotone(call, ts, message):
         call(ts)
 
 
+HOURS = np.datetime64("2020-01-01T00", "h") + np.arange(6)
+
+
+@pytest.mark.parametrize(
+    ("ts", "write"),
+    [(HOURS, r"\(t - t\[0\]\)"), (HOURS.astype("datetime64[us]").tolist(), r"\(t - t\[0\]\)"), (HOURS - HOURS[0], "t")],
+    ids=["dates", "a list of dates", "durations"],
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ts: sx.solve(P, X0, ts),
+        lambda ts: sx.simulate(P, X0, ts),
+        lambda ts: fit(ts=ts),
+        lambda ts: fit(list(PATHS), [ts] * 4),
+        lambda ts: sx.FreshPaths(P, X0, ts),
+    ],
+    ids=["solve", "simulate", "fit", "each its own", "fresh"],
+)
+def test_times_are_numbers_and_no_dates(call, ts, write):
+    with pytest.raises(TypeError, match=rf"numbers, whose unit is that of your rates: write `{write} / np.timedelta64"):
+        call(ts)
+
+
 def test_a_forward_equation_wants_increasing_times():
     with pytest.raises(ValueError, match=r"`dx = P\(x\) dt` is a forward equation and wants increasing times.*-P \+"):
         sx.solve(P, X0, TS[::-1])
@@ -131,14 +155,26 @@ def test_a_stage_does_something(how):
         sx.Stage(**how)
 
 
+def squares(equation, windows, key, args):
+    return windows.x**2
+
+
+class Own(sx.AbstractLoss):
+    def __call__(self, equation, windows, key, args):
+        return squares(equation, windows, key, args)
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
         ({"curriculum": sx.Stage()}, r"got Stage. Write `\[sx.Stage\(...\)\]`"),
         ({"optimizer": optax.adam(1e-3)}, "from a learning-rate schedule.*which is made already"),
         ({"key": 3}, r"must be a JAX key; got 3. Write `jax.random.key\(0\)`"),
+        ({"loss": sx.WindowLoss}, r"is the class `WindowLoss`.*write `WindowLoss\(\)`"),
+        ({"loss": squares}, r"such as `sx.WindowLoss\(\)`; got `squares`. .*class Own\(sx.AbstractLoss\)"),
+        ({"loss": Own()}, r"`Own` must return one real number.*returned float32\[2, 2\]. Write `jnp.mean\(...\)`"),
     ],
-    ids=["stage", "optimiser", "seed"],
+    ids=["stage", "optimiser", "seed", "class", "function", "no number"],
 )
 def test_what_has_another_kind_is_said(how, message):
     with pytest.raises(TypeError, match=message):

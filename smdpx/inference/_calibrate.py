@@ -21,6 +21,7 @@ from ..learning._store import StoredPaths
 from ..learning._trajectories import Trajectories
 from ..solving import _validate as validate
 from ..solving._finite import NonFiniteWarning, exploded_draws
+from ..solving._foreign import numbers_of_times
 from ._calibration import LEVELS, Statistics, statistics
 from ._components import Components, components
 from ._ends import whole_number
@@ -209,7 +210,7 @@ def _times(paths: Trajectories, ts: Any) -> Any:
     own = own.reshape(-1, own.shape[-1])[0]
     if ts is None:
         return own[::-1]
-    ts = np.asarray(ts, np.float64)
+    ts = np.asarray(numbers_of_times(ts), np.float64)
     if ts.ndim != 1 or len(ts) < 2 or not np.allclose(ts[[0, -1]], own[[-1, 0]], rtol=0, atol=1e-6 * np.ptp(own)):
         raise ValueError(
             f"`ts` must run from the trajectories' last time to their first, {own[-1]:g} to {own[0]:g}; got "

@@ -38,7 +38,14 @@ class Checkpoint:
                     f"{', another '.join(other)}. To go on with that training, give what it was given; to start anew, "
                     "delete the file or name another."
                 )
-            return stage, eqx.tree_deserialise_leaves(file, like)
+            try:
+                return stage, eqx.tree_deserialise_leaves(file, like)
+            except (RuntimeError, ValueError, EOFError) as error:  # Equinox names the leaf, NumPy what was wrong
+                raise ValueError(
+                    f"`checkpoint`: {str(self.path)!r} is one of this training, but its arrays cannot be read: the "
+                    "file is cut off or damaged, as by a copy that was interrupted or a disk that was full. Copy it "
+                    "again from where it came; to start anew, delete the file or name another."
+                ) from error
 
     def save(self, stage: int, state: Any) -> None:
         """Write the stage and its state."""

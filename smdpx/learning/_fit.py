@@ -26,6 +26,7 @@ from ._checkpoint import Checkpoint
 from ._counted import Counted
 from ._fingerprint import fingerprint_of
 from ._fresh_paths import FreshPaths
+from ._noise import check_noise, warn_of_another_noise
 from ._parts import parts_of
 from ._progress import Progress
 from ._references import warn_of_growth, warn_of_no_balance
@@ -53,7 +54,7 @@ def fit(
     optimizer: Callable[..., optax.GradientTransformation] = optax.adam,
     average: float = 0.999,
     validation: float | Counted | None = None,
-    callback: Callable[[Progress], dict[str, float] | None] | None = None,
+    callback: Callable[[Progress], Any] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> Any:
@@ -75,14 +76,18 @@ def fit(
         loss: `WindowLoss()` (default), `TwoWayLoss()`, `TransitionLoss()`, `ImplicitScoreMatching()`,
             `SlicedScoreMatching()`, or your own `AbstractLoss`.
         curriculum: stages, run in order; each compiles once.
-        optimizer: a function from a learning-rate schedule to an optax optimiser: `optax.adam`.
+        optimizer: a function from a learning-rate schedule to an optax optimiser: `optax.adam`. It is a part of the
+            compiled program: a function that is made anew, as a `lambda` in a loop over seeds is, compiles anew, so
+            name it once, before the loop. One that looks at the loss is given that of the update's windows:
+            `optax.contrib.reduce_on_plateau()` in a chain, or `lambda lr: optax.lbfgs()`, which finds its own steps.
         average: decay a of the exponential moving average of the weights that is returned, over
             the weights whose loss was seen to be finite; 0 for the last of these.
         validation: trajectories that are not learned from: `Trajectories`, `StoredPaths`, or a share of `paths` in
             (0, 1), such as 0.1, drawn from them by a fixed seed. At each report the averaged weights are tried on
             windows of these, the same ones each time, and of each stage the best are kept: the next stage goes on from
             them, and those of the last are returned. Default: none, and the last averaged weights are returned.
-        callback: called with a `Progress` at each report (some fifty in all); what it returns is shown.
+        callback: called with a `Progress` at each report (some fifty in all); what it returns is shown, such as a
+            dictionary of numbers.
         checkpoint: a file to write the training's state to at each report, and to resume from. It holds a fingerprint
             of all that decides the training's future but the code of other files, and another training is refused.
         sharding: how a batch of windows lies on several devices, its first axis split:
@@ -97,8 +102,8 @@ def fit(
         ValueError: trajectories that are not finite (which, and when), a window longer than the trajectories, states
             that the drifts do not return alike, a validation share that leaves nothing to train on, `patience` without
             validation, a checkpoint of another training (what differs).
-        TypeError: an equation with nothing to train, a name in `train` that it does not contain, or paths without
-            their times.
+        TypeError: an equation with nothing to train, a name in `train` that it does not contain, paths without
+            their times, or a loss that is none or returns no number.
         FitDiverged: a loss that is not finite; carries the last finite model, with validation the best one.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
@@ -110,6 +115,7 @@ def fit(
     dx = [-P(x) + ½g²·s(t, x)] dτ
     """
     loss = WindowLoss() if loss is None else loss
+    _check_loss(loss)
     if not isinstance(curriculum, Sequence):
         raise TypeError(f"`curriculum` is a list of stages; got {type(curriculum).__name__}. Write `[sx.Stage(...)]`.")
     if not callable(optimizer):
@@ -122,12 +128,15 @@ def fit(
     _check_kinds(equation, paths)
     parts = parts_of(equation, train)
     _check(equation, paths, loss, curriculum, average, sharding)
+    on_host = validate.is_concrete(equation, paths, key, curriculum, validation)
+    looked = on_host and _looks_at_noise(equation, parts, paths, loss, curriculum)
     seen, held = hold_out(validation, paths, equation, curriculum)
     training = Training(equation, parts, loss, optimizer, average, sharding)
     strides = sorted({stage.stride for stage in curriculum})
     unseen = None if held is None else held.source(strides)
-    job = Job(training, curriculum, seen.source(strides), key, _how(equation, seen, loss, curriculum, strides), unseen)
-    if not validate.is_concrete(equation, paths, key, curriculum, validation):
+    how = _how(equation, seen, loss, curriculum, strides)
+    job = Job(training, curriculum, seen.source(strides), key, how, unseen, looked)
+    if not on_host:
         if callback is not None or checkpoint is not None:
             raise ValueError("Under a JAX transformation `fit` is one program: no `callback`, no `checkpoint`.")
         return run_traced(job)
@@ -146,6 +155,22 @@ def _check_kinds(equation: Any, paths: Any) -> None:
         )
 
 
+def _check_loss(loss: Any) -> None:
+    if isinstance(loss, AbstractLoss):
+        return
+    if isinstance(loss, type) and issubclass(loss, AbstractLoss):
+        raise TypeError(f"`loss` is the class `{loss.__name__}`, and `fit` needs one of it: write `{loss.__name__}()`.")
+    raise TypeError(
+        f"`loss` is an `AbstractLoss`, such as `sx.WindowLoss()`; got {_named(loss)}. One of your own is a subclass: "
+        "`class Own(sx.AbstractLoss)`, with `def __call__(self, equation, windows, key, args)` that returns a number, "
+        "and `loss=Own()`."
+    )
+
+
+def _named(x: Any) -> str:
+    return f"`{x.__name__}`" if hasattr(x, "__name__") else type(x).__name__
+
+
 def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float, sharding: Any) -> None:
     if not curriculum:
         raise ValueError("`curriculum` has no stages: give at least one `sx.Stage(updates=...)`.")
@@ -162,8 +187,7 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
     # Split steps learn the score of states that they have blurred themselves, and none of those are narrower.
     blurs = solver is not None and denoises(type(solver))
     for coefficient, score in scores(equation):
-        if isinstance(score.g.g, int | float) and score.g.g == 0:
-            raise ValueError(f"{score!r} has g = 0: without noise there is no score to learn.")
+        check_noise(score, paths)
         _warn_of_another_reference(equation, score)
         if isinstance(paths, Trajectories) and validate.is_concrete(paths, score.g, score.around):
             warn_of_no_balance(score, paths)
@@ -183,6 +207,14 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
                 f"`-P + {loss.coefficient}*s`; use any coefficient afterwards.",
                 stacklevel=3,
             )
+
+
+def _looks_at_noise(equation: Any, parts: Any, paths: Any, loss: AbstractLoss, curriculum: tuple[Stage, ...]) -> bool:
+    """Warn where the data have another noise than the score's; whether they could be asked."""
+    solver, trained = loss.unrolls_by(equation), parts.drifts(equation)
+    if not loss.in_noise or not trained[0].is_score or len(trained) > 1 or (solver and denoises(type(solver))):
+        return False
+    return warn_of_another_noise(equation, trained[0], paths, [stage.stride for stage in curriculum])
 
 
 def _warn_of_another_reference(equation: AbstractDrift | SDE, score: Score) -> None:

@@ -18,6 +18,7 @@ from ..equation._conditions import check_conditions, map_rows
 from ..equation._drift import step_drifts
 from ..solving import _validate as validate
 from ..solving._default_solver import solver_of
+from ..solving._foreign import numbers_of_times
 from ..solving._march import Table
 from ..solving._solve import unroll
 from ._sharding import share_out
@@ -59,7 +60,7 @@ class FreshPaths(AbstractPaths):
 
     process: Any
     x0: State = eqx.field(converter=lambda x0: validate.check_states(x0, "x0"))
-    ts: Any = eqx.field(converter=lambda ts: ts if isinstance(ts, jax.Array) else np.asarray(ts, np.float64))
+    ts: Any = eqx.field(converter=numbers_of_times)
     args: Args = None
     jitter: bool = eqx.field(static=True, default=True, kw_only=True)
     windows: int = eqx.field(static=True, default=1, kw_only=True)

@@ -8,7 +8,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +16,7 @@ import jax
 __all__ = ["Progress", "showing", "telling_from_inside"]
 
 EVERY = 2.0  # seconds
+_WIDEST = 80  # letters of what a callback returns
 
 
 class Progress(NamedTuple):
@@ -66,7 +67,7 @@ class _Display:
     def __init__(self, total: int, write: Callable[[str, int], None], tracing: "_Tracing | None" = None):
         self.total, self._write, self._tracing = total, write, tracing
         self.update, self.window, self.state = 0, 0, "compiling"
-        self.first: int | None = None  # where it began: what was there before says nothing of the time
+        self.ran: tuple[float, int] | None = None  # when a stage's program had first run: before that was compilation
         self.validation: float | None = None
         self.started = self.shown = time.monotonic()
         self._over = threading.Event()
@@ -75,23 +76,29 @@ class _Display:
     def begin(self, update: int, window: int = 0, state: str = "compiling") -> None:
         """A stage begins: its first updates wait for the compiler."""
         self.update, self.window, self.state, self.validation = update, window, state, None
-        self.first = update if self.first is None else self.first
+        self.ran = None if state == "compiling" else (time.monotonic(), update)
 
-    def move(self, update: int, loss: float | None = None, rate: float | None = None) -> None:
+    def move(self, update: int, loss: float | None = None) -> None:
         """The training got further."""
-        self.update = update
+        self.update, self.ran = update, self.ran or (time.monotonic(), update)
         self.state = "" if loss is None else f"loss {loss:.4g}"
         if self.validation is not None:
             self.state += f", validation {self.validation:.4g}"
-        if rate:
+        if loss is not None and (rate := self._rate()):
             self.state += f", {rate:.0f} updates/s" if rate >= 10 else f", {1 / rate:.2g} s an update"
         self._show_in_time()
 
-    def report(self, progress: Progress, metrics: dict[str, float] | None) -> None:
+    def report(self, progress: Progress, metrics: Any) -> None:
         """A report, with what the user's callback had to say."""
         self.validation = progress.validation
-        self.move(progress.update, progress.loss, progress.updates_per_second)
-        self.state += "".join(f", {name} {value:.4g}" for name, value in (metrics or {}).items())
+        self.move(progress.update, progress.loss)
+        self.state += _told(metrics)
+
+    def _rate(self) -> float | None:
+        """Updates a second of this stage; None until some have run after its compilation."""
+        if self.ran is None or self.update == self.ran[1]:
+            return None
+        return (self.update - self.ran[1]) / max(time.monotonic() - self.ran[0], 1e-9)
 
     def skip(self, update: int) -> None:
         """The updates of a stage until this one were not needed."""
@@ -118,10 +125,27 @@ class _Display:
     def _show(self) -> None:
         self.shown = time.monotonic()
         seconds = self.shown - self.started
-        done = self.update - (self.first or 0)
         parts = [f"window {self.window}" if self.window else "", self.state, f"{seconds:.0f} s"]
-        parts += [f"{seconds * (self.total - self.update) / done:.0f} s left"] if done else []
+        parts += [f"{(self.total - self.update) / rate:.0f} s left"] if (rate := self._rate()) else []
         self._write(", ".join(filter(None, parts)), self.update)
+
+
+def _told(metrics: Any) -> str:
+    """What a callback returned, as a part of a line: a dictionary by its names, anything else as it prints itself."""
+    if metrics is None:
+        return ""
+    if isinstance(metrics, Mapping):
+        return "".join(f", {name} {_number(value)}" for name, value in metrics.items())
+    return f", {_number(metrics)}"
+
+
+def _number(value: Any) -> str:
+    """A number in four digits; what is none must not end a training, and is shown as text, on one line."""
+    try:
+        return f"{value:.4g}"
+    except (TypeError, ValueError):
+        text = " ".join(str(value).split())
+        return text if len(text) <= _WIDEST else f"{text[:_WIDEST]} ..."
 
 
 def _lines(total: int, name: str = "fit", unit: str = "updates") -> Callable[[str, int], None]:

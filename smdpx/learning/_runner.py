@@ -54,8 +54,9 @@ class FitDiverged(RuntimeError):
             if update
             else f"No update was made yet, so no learning rate will help: {_SCALES}, or shorten the window."
         )
+        last = "no update of its stage had a finite one" if math.isnan(loss) else f"the last finite loss was {loss:.6g}"
         super().__init__(
-            f"The loss is not finite at update {update} (window {window}); the last finite loss was {loss:.6g}. {mend} "
+            f"The loss is not finite at update {update} (window {window}); {last}. {mend} "
             "The last finite model is this error's `trained`."
         )
         self.update, self.window, self.loss, self.trained = update, window, loss, trained
@@ -71,6 +72,7 @@ class Job(eqx.Module):
         key: a JAX key; each stage has its own.
         how: what a score is to remember of it.
         validation: what validation windows are drawn from, or None.
+        looked: whether the noise of the data was looked at before.
     """
 
     training: Training
@@ -79,6 +81,7 @@ class Job(eqx.Module):
     key: Key
     how: Trained = eqx.field(static=True)
     validation: Any = None
+    looked: bool = eqx.field(static=True, default=False)
 
     @property
     def total(self) -> int:
@@ -170,14 +173,15 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
                 state = _piece(job, stage, state, stop, key)
                 if not bool(state.finite):
                     trained = training.trained(_kept(state, best), job.how)
-                    raise FitDiverged(done + int(state.update), stage.window, float(state.last), trained)
+                    last = float(state.last) if int(state.update) else math.nan
+                    raise FitDiverged(done + int(state.update), stage.window, last, trained)
                 summed += float(state.loss)  # waits for the device: the one sync of a piece
                 if index == since == 0 and stop <= _FIRST and training.loss.in_noise:
                     _warn_of_scales(summed / stop)
                 mean = summed / max(stop - since, 1)
                 rate = (stop - since) / (time.perf_counter() - started)
                 if not reports:
-                    show.move(done + stop, mean, rate)
+                    show.move(done + stop, mean)
                     continue
                 best, value = job.compared(_compare, stage, state, best)
                 checkpoint.save(index, (state, best))
@@ -258,7 +262,7 @@ def _with_numbers_as_arrays(job: Job) -> Job:
 def _warn_of_little_noise(loss: float, job: Job) -> None:
     """Warn where hardly any of the noise that g promises is in the data: then a loss near 1 has no cause."""
     learned = job.training.loss.in_noise and job.curriculum[-1].window == 2 and job.total >= _ENOUGH
-    if learned and bool(scores(job.training.equation)) and loss < _LITTLE:
+    if learned and not job.looked and bool(scores(job.training.equation)) and loss < _LITTLE:
         warnings.warn(
             f"The loss ends at {loss:.1e}, and where the trajectories have the noise of `g` it is near 1 (in stiff "
             "problems some tenths): is theirs smaller? Give `sx.Diffusion` the noise that they were made with; and "

@@ -91,7 +91,7 @@ class TrainingState(eqx.Module):
     optimizer: Any
     update: Array  # within the stage
     loss: Array  # summed since the last report
-    last: Array  # the last finite loss
+    last: Array  # the last finite loss; before the first update 0
     finite: Array
 
 
@@ -129,10 +129,11 @@ class Training(eqx.Module):
     def begin(self, stage: Stage, params: Any, average: Any) -> TrainingState:
         """The state at the start of a stage: the weights go on, the optimiser and the average start anew."""
         optimizer = self.optimizer(stage.schedule()).init(params)
+        # Weakly typed numbers, as some optimisers begin with, would compile the update a second time.
+        strong = lambda leaf: jnp.asarray(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf  # noqa: E731
+        optimizer = jtu.tree_map(strong, optimizer)
         zero = jnp.zeros((), jnp.finfo(jtu.tree_leaves(params)[0].dtype).dtype)  # real, of complex weights too
-        return TrainingState(
-            params, average, optimizer, jnp.int32(0), zero, jnp.full_like(zero, jnp.nan), jnp.array(True)
-        )
+        return TrainingState(params, average, optimizer, jnp.int32(0), zero, zero, jnp.array(True))
 
     def over_windows(self, what: Callable[..., Any], stage: Stage, params: Any, source: Any, key: Key) -> Any:
         """What is asked of the loss of a batch of windows as a function of the parameters: itself, its gradient."""
@@ -144,7 +145,7 @@ class Training(eqx.Module):
         def on(batch: Any, params: Any, key: Key) -> Any:
             windows, values = batch
             own = with_conditions(args, values)
-            return what(lambda p: self.loss(eqx.combine(p, rest), windows, key, own))(params)
+            return what(lambda p: _scalar(self.loss, self.loss(eqx.combine(p, rest), windows, key, own)))(params)
 
         return mean_over_devices(on, self.sharding)((windows, rows(args)), params, key_loss)
 
@@ -166,12 +167,29 @@ class Training(eqx.Module):
         # JAX's gradient in complex weights is the conjugate of the direction of steepest ascent.
         with jax.numpy_dtype_promotion("standard"):
             gradient = jtu.tree_map(jnp.conj, gradient)
-            step, optimizer = self.optimizer(stage.schedule()).update(gradient, state.optimizer, state.params)
+            # What plateaus and line searches look at; the loss of other weights is that on the same windows.
+            seen = {
+                "value": value,
+                "grad": gradient,
+                "value_fn": lambda p: self.over_windows(lambda loss: loss, stage, p, source, key).astype(value.dtype),
+            }
+            optimizer = optax.with_extra_args_support(self.optimizer(stage.schedule()))
+            step, optimizer = optimizer.update(gradient, state.optimizer, state.params, **seen)
             params = optax.apply_updates(state.params, step)
         total = state.loss + (jnp.where(finite, value, 0) if guard else value)
         last = jnp.where(finite, value, state.last) if guard else value
         done = state.update + jnp.asarray(finite, jnp.int32)
         return TrainingState(params, average, optimizer, done, total, last, jnp.asarray(finite))
+
+
+def _scalar(loss: AbstractLoss, value: Any) -> Any:
+    if jnp.shape(value) or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+        got = jnp.result_type(value), list(jnp.shape(value))
+        raise TypeError(
+            f"`{type(loss).__name__}` must return one real number, the mean over its windows; it returned "
+            f"{got[0]}{got[1]}. Write `jnp.mean(...)`."
+        )
+    return value
 
 
 def advance(

@@ -21,6 +21,7 @@ from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import check_conditions, map_rows
 from ..equation._drift import step_drifts
 from ..solving import _validate as validate
+from ..solving._foreign import native, numbers_of_times
 from ._sharding import rows_of
 from ._windows import Source, check_window, even_step, long_steps
 
@@ -96,7 +97,7 @@ class Trajectories(AbstractPaths):
             x, ts, self.lengths = _stack(x, ts)
         self.x = validate.check_states(x, "x")
         # In double precision: steps are differences of times, and are taken before anything is narrowed.
-        self.ts = ts if isinstance(ts, jax.Array) else np.asarray(ts, np.float64)
+        self.ts = numbers_of_times(ts)
         self._check_shapes()
 
     def _check_shapes(self) -> None:
@@ -113,8 +114,8 @@ class Trajectories(AbstractPaths):
                     f"`x` of shape {leaf.shape} has {leaf.shape[0]} trajectories of {leaf.shape[1]} times, and `ts` "
                     f"has shape {self.ts.shape}: give {leaf.shape[1:2]} or {leaf.shape[:2]}."
                 )
-        for row in self._rows() if self.ts.ndim == 2 else []:
-            validate.check_times(row)
+        if self.ts.ndim == 2:
+            _check_rows(self._rows())
         check_conditions(self.args, len(self), "trajectories")
 
     def __len__(self) -> int:
@@ -186,7 +187,8 @@ def _column(x: jax.Array, m: int) -> jax.Array:
 
 def index_of(index: Any, count: int) -> slice | np.ndarray:
     """The index that takes some of the trajectories: a slice, a mask, or an array of numbers."""
-    if isinstance(index, int | tuple):
+    # Whatever counts as one number: Python's, NumPy's, JAX's.
+    if isinstance(index, tuple) or not (isinstance(index, slice) or np.ndim(index) == 1):
         raise TypeError(
             f"`paths[{index}]`: an index takes some of the trajectories, `paths[3:4]` or `paths[[0, 3]]`; states "
             "at a time are in `paths.x[:, m]`, the first and the last ones `paths.start` and `paths.end`."
@@ -206,6 +208,15 @@ def concrete_rows(ts: Any, lengths: Any = None) -> list[Any]:
     if ts.ndim == 1:
         return [ts]
     return [row if lengths is None else row[: lengths[i]] for i, row in enumerate(ts)]
+
+
+def _check_rows(rows: Sequence[Any]) -> None:
+    """Raise where a trajectory's own times are none, naming it."""
+    for i, row in enumerate(rows):
+        try:
+            validate.check_times(row)
+        except ValueError as error:
+            raise ValueError(f"Trajectory {i}: {error}") from None
 
 
 def check_stages(equation: AbstractDrift | SDE, stages: Sequence[Any], rows: Sequence[Any]) -> None:
@@ -238,6 +249,12 @@ def _stack(x: list[Any], ts: Any) -> tuple[State, Any, np.ndarray | None]:
     """A list of trajectories as arrays: shorter ones end in copies of their last state, their times go on."""
     if not x:
         raise ValueError("`x` is an empty list: give at least one trajectory.")
+    if any(isinstance(path, list) or not all(map(np.ndim, jtu.tree_leaves(path))) for path in x):
+        raise TypeError(
+            "`x` is a list of numbers or of lists, and should be an array, `np.asarray(x, np.float32)`, or a list with "
+            "one array of shape (times, ...) for each trajectory, `[np.asarray(path, np.float32) for path in x]`."
+        )
+    x = native(x, "x")
     lengths = np.array([len(jtu.tree_leaves(path)[0]) for path in x])
     if not isinstance(ts, list | tuple) or np.ndim(ts[0]) == 0:
         if (lengths != len(ts)).any():
@@ -247,14 +264,13 @@ def _stack(x: list[Any], ts: Any) -> tuple[State, Any, np.ndarray | None]:
                 "tuple or a dictionary, not a list.)"
             )
         return jtu.tree_map(lambda *leaves: _module(leaves).stack(leaves), *x), ts, None
-    rows = [np.asarray(row, np.float64) for row in ts]
+    rows = [np.asarray(numbers_of_times(row), np.float64) for row in ts]
     if len(rows) != len(x) or any(len(row) != length for row, length in zip(rows, lengths, strict=False)):
         raise ValueError(
             f"`x` holds trajectories of {lengths.tolist()[:8]} states, `ts` {[len(row) for row in rows][:8]} times: "
             "give one time for each state."
         )
-    for row in rows:
-        validate.check_times(row)
+    _check_rows(rows)
     longest = int(lengths.max())
 
     def padded(*leaves: Any) -> Any:

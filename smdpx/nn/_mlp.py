@@ -21,6 +21,7 @@ import jax.random as jr
 from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
+from ..solving._validate import levels_to_user
 from ._named import as_name, by_name
 from ._one_array import check_one_array, check_shape
 
@@ -142,7 +143,7 @@ class MLP(eqx.Module):
                 f"`MLP` sees log max(t, {self.t_min:g}), which hardly differs between t = {first:g} and {last:g}: it "
                 "cannot tell these times apart. Give it the clock of the data, `sx.nn.Whitened(net, paths)`, or for "
                 "short times a smaller `t_min`.",
-                stacklevel=5,  # the line that called `fit`
+                stacklevel=levels_to_user(),
             )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ the user's own jit), and costs nothing inside a compiled loop.
 """
 
 import sys
+import types
 import warnings
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..equation._conditions import check_conditions, first_row, hint_of_missing_
 from ..equation._drift import StepDrift, step_drifts
 from ..equation._score import Score
 from ._failing import one_state_given, without_axis
+from ._foreign import native, numbers_of_times
 from ._solvers import abilities
 
 
@@ -37,6 +39,7 @@ def check_states(x: Any, name: str, what: str = "sample") -> Any:
 
     What JAX cannot hold, double precision where it is off, is narrowed here and nowhere else, and said.
     """
+    x = native(x, name)
     leaves = jtu.tree_leaves(x)
     if not leaves:
         raise ValueError(f"`{name}` holds no arrays.")
@@ -92,10 +95,17 @@ def check_precision(dtype: Any, name: str, narrowest: int = 4) -> None:
 
 def levels_to_user() -> int:
     """The `stacklevel` at which a warning of the caller shows the user's line."""
-    frame, level, ours = sys._getframe(1), 1, {__name__.partition(".")[0], "equinox"}
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
+    # Methods are called by Equinox's frames, and under a hook that checks types by jaxtyping's: this function too.
+    frame, level, ours = sys._getframe(1), 1, (__name__.partition(".")[0], "equinox", "jaxtyping")
+    while frame.f_back is not None and _package(frame) == "jaxtyping":
+        frame = frame.f_back
+    while frame.f_back is not None and _package(frame) in ours:
         frame, level = frame.f_back, level + 1
     return level
+
+
+def _package(frame: types.FrameType) -> str:
+    return frame.f_globals.get("__name__", "").partition(".")[0]
 
 
 def widest(x: Any) -> Any:
@@ -158,7 +168,7 @@ def _finite_states(x: Float[Array, "trajectories times ..."]) -> Bool[Array, "tr
 
 def check_times(ts: Any, equation: AbstractDrift | SDE | None = None) -> np.ndarray | jax.Array:
     """The times as floats, or an error: finite, strictly monotone, and in the equation's direction."""
-    ts = ts if isinstance(ts, jax.Array) else np.asarray(ts)
+    ts = numbers_of_times(ts)
     if ts.ndim != 1 or len(ts) < 2:
         raise ValueError(f"`ts` must be a sequence of at least two times; got shape {ts.shape}.")
     forward = equation is None or equation.direction is Forward

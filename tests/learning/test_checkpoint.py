@@ -104,6 +104,14 @@ def test_functions_are_told_apart_by_their_code_and_what_they_close_over():
     assert digest(functools.partial(pow, exp=2)) != digest(functools.partial(pow, exp=3))
 
 
+def test_a_checkpoint_that_is_cut_off_says_so(tmp_path):
+    file = tmp_path / "state.eqx"
+    fit(checkpoint=file)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cut off or damaged.*Copy it again.*delete the file"):
+        fit(checkpoint=file)
+
+
 def test_what_is_no_checkpoint_is_named(tmp_path):
     (tmp_path / "state.eqx").write_bytes(b"\x93NUMPY")
     with pytest.raises(ValueError, match="no checkpoint of `fit`"):

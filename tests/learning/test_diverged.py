@@ -29,9 +29,16 @@ def test_a_loss_that_is_not_finite_names_the_update_and_hands_back_the_last_fini
 
 def test_a_divergence_at_the_very_start_hands_back_the_start():
     s = sx.Score(Slope(float("1e30")), g)
-    with pytest.raises(sx.FitDiverged, match=r"update 0 .*no learning rate will help.*sx\.nn\.Whitened") as error:
+    first = r"update 0 .*no update of its stage had a finite one.*no learning rate will help.*sx\.nn\.Whitened"
+    with pytest.raises(sx.FitDiverged, match=first) as error:
         fit(s=s)
+    assert np.isnan(error.value.loss)
     assert float(error.value.trained.net.a) == pytest.approx(1e30)
+
+
+def test_a_training_makes_no_nan_of_its_own():
+    with jax.debug_nans(True):
+        assert np.isfinite(weights(fit(curriculum=[sx.Stage(updates=3, batch=16)]))).all()
 
 
 def test_under_vmap_a_divergence_is_an_error_too():
@@ -75,8 +82,10 @@ def look_at(start, end):
 
 @pytest.mark.parametrize(("start", "end"), [(-1.0, 0.0), (0.0, 1e-4), (1000.0, 1001.0)])
 def test_times_that_a_network_cannot_tell_apart_are_said(start, end):
-    with pytest.warns(UserWarning, match=rf"hardly differs between t = {start:g} and {end:g}.*sx\.nn\.Whitened"):
+    message = rf"hardly differs between t = {start:g} and {end:g}.*sx\.nn\.Whitened"
+    with pytest.warns(UserWarning, match=message) as caught:
         look_at(start, end)
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.0, 0.01), (10.0, 20.0)])

@@ -15,7 +15,7 @@ import pytest
 import smdpx as sx
 from smdpx.equation._score import scores
 from smdpx.learning import _progress
-from tests._problems import Slope
+from tests._problems import Slope, as_users_run as as_users_run
 from tests._trainings import KEY, PATHS, SHORT, TS, P, fit, g, mlp, process, weights
 
 # What is learned
@@ -109,8 +109,11 @@ def test_many_keys_train_side_by_side():
         optax.sgd,
         lambda lr: optax.adamw(lr, weight_decay=0.1),
         lambda lr: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(lr)),
+        # Those that look at the loss, of the same windows and of other weights too.
+        lambda lr: optax.chain(optax.adam(lr), optax.contrib.reduce_on_plateau()),
+        lambda lr: optax.lbfgs(linesearch=optax.scale_by_backtracking_linesearch(5)),
     ],
-    ids=["sgd", "adamw", "clip"],
+    ids=["sgd", "adamw", "clip", "plateau", "line search"],
 )
 def test_any_optax_optimiser_trains(optimizer):
     trained = weights(fit(optimizer=optimizer))
@@ -204,6 +207,29 @@ def test_without_a_terminal_lines_say_how_far_it_is(capfd, monkeypatch):
     assert any("compiling" in line for line in lines)
     last = r"fit: 30 of 30 updates, window 2, loss [\d.]+, .* updates/s, metric 1.25, \d+ s, 0 s left"
     assert re.fullmatch(last, lines[-1])
+
+
+def test_the_time_that_is_left_is_told_after_updates_without_compilation(capfd, monkeypatch):
+    monkeypatch.setattr(_progress, "EVERY", 0.0)
+    fit(callback=lambda p: None, curriculum=[sx.Stage(updates=20, batch=18), sx.Stage(3, 20, batch=18)])
+    lines = capfd.readouterr().err.splitlines()
+    told = {int(re.findall(r"fit: (\d+) of", line)[0]): "updates/s" in line and "s left" in line for line in lines}
+    assert [told[i] for i in (0, 1, 2, 20, 21, 22, 40)] == [False, False, True, False, False, True, True]
+
+
+RETURNED = [
+    ({"a": np.ones(2), "b": "good"}, r"a \[1. 1.\], b good"),
+    ({"a": np.array(1.25), "b": None}, "a 1.25, b None"),
+    (0.123456, "0.1235"),
+]
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(("returned", "shown"), RETURNED, ids=["arrays and text", "numbers", "no dictionary"])
+def test_whatever_a_callback_returns_is_shown_and_ends_no_training(capfd, monkeypatch, returned, shown):
+    monkeypatch.setattr(_progress, "EVERY", 0.0)
+    fit(callback=lambda p: returned)
+    assert re.search(f", {shown}, \\d+ s", capfd.readouterr().err.splitlines()[-1])
 
 
 def test_a_short_training_says_nothing_and_the_logger_is_silenced_as_any(capfd, monkeypatch):

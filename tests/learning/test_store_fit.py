@@ -141,8 +141,8 @@ def test_references_are_measured_on_the_store(store):
 
 def test_a_narrow_start_is_seen_in_the_store(tmp_path):
     def narrow(key, count):
-        x = 1e-3 * process.paths(count, TS, key)
-        return sx.Trajectories(x, TS)
+        x = process.paths(count, TS, key)
+        return sx.Trajectories(x.at[:, 0].multiply(1e-3), TS)
 
     with pytest.warns(UserWarning, match="start narrower than a step's noise"):
         fit(make(tmp_path, 16, narrow, memory=0), curriculum=[sx.Stage(updates=2, batch=8)])

@@ -203,8 +203,8 @@ def test_a_score_that_was_trained_with_args_asks_for_them():
     assert warned(s, ts=[0.4, 0.2, 0.0], args=sx.PerSample(jnp.arange(3.0))) == []
 
 
-def test_trajectories_with_less_noise_than_g_are_a_warning():
+def test_where_the_physics_is_not_known_the_loss_tells_of_less_noise_than_g():
     still = sx.simulate(P, jax.random.normal(KEY, (64,)), TS)
-    s = sx.Score(sx.nn.MLP(widths=(4,), key=KEY), g)
+    s, R = sx.Score(sx.nn.MLP(widths=(4,), key=KEY), g), sx.ReverseDrift(lambda t, x, args: -P.rate(t, x, args))
     with pytest.warns(UserWarning, match=r"loss ends at .*: is theirs smaller\? .*`sx.Perturbed\(paths, g\)`"):
-        sx.fit(-P + 2 * s, still, key=KEY, curriculum=[sx.Stage(updates=400, batch=32)])
+        sx.fit(R + 2 * s, still, key=KEY, curriculum=[sx.Stage(updates=400, batch=32)])

@@ -13,6 +13,9 @@ from tests._problems import Slope, Stationary, as_users_run as as_users_run, dou
 KEY = jax.random.key(0)
 TS = np.linspace(0, 1, 6)
 clock = sx.Drift(lambda t, x, args: jnp.ones_like(x))
+g = sx.Diffusion(0.1)
+MASKED = np.ma.masked_greater(np.arange(12, dtype=np.float32).reshape(2, 6), 9)
+RAGGED = np.array([np.ones(3), np.ones(4)], dtype=object)
 
 
 def own_times(n=5):
@@ -65,6 +68,16 @@ def test_trees_may_be_lists_of_trajectories_too():
     paths = sx.Trajectories([{"u": jnp.zeros(3)}, {"u": jnp.ones(4)}], [[0, 1, 2], [0, 1, 2, 3]])
     assert paths.x["u"].shape == (2, 4)
     np.testing.assert_array_equal(paths.end["u"], [0, 1])
+
+
+def test_another_order_of_bytes_loses_nothing():
+    x = np.arange(12.0, dtype=np.float32).reshape(2, 6)
+    for given in (x.astype(">f4"), list(x.astype(">f4"))):
+        np.testing.assert_array_equal(sx.Trajectories(given, TS.astype(">f8")).x, x)
+
+
+def test_an_empty_mask_hides_nothing():
+    np.testing.assert_array_equal(sx.Trajectories(np.ma.masked_array(np.ones((2, 6), np.float32)), TS).x, 1)
 
 
 # Windows
@@ -138,14 +151,30 @@ def unfit(x: Any, ts: Any, args: Any = None):
         (unfit(jnp.ones((2, 3)), [[0, 1, 2], [0, 2, 1]]), ValueError, "turns at position 1"),
         (unfit([], []), ValueError, "empty list"),
         (unfit(jnp.ones((2, 6)), TS, sx.PerSample(jnp.ones(3))), ValueError, "3 rows .*there are 2 trajectories"),
-        (lambda: own_times()[2], TypeError, r"`paths\[3:4\]` or `paths\[\[0, 3\]\]`"),
+        (unfit(np.ones((3, 6)).tolist(), TS), TypeError, r"list of numbers or of lists.*`np.asarray\(x, np.float32\)`"),
+        (unfit([jnp.ones(1), jnp.ones(2)], [[0.0], [0.0, 1.0]]), ValueError, "Trajectory 0: .*at least two times"),
+        (unfit(RAGGED, TS), TypeError, r"rows of unequal lengths.*`sx.Trajectories\(\[x0, x1\], \[t0, t1\]\)`"),
+        (unfit(MASKED, TS), ValueError, "`x` has 2 masked entries.*fill values would be taken for data"),
+        (unfit(list(MASKED), TS), ValueError, "`x` has 2 masked entries"),
+        (unfit(jnp.ones((2, 6)), np.ma.masked_less(TS, 0.1)), ValueError, "`ts` has 1 masked"),
         (lambda: own_times()[9:], IndexError, "none of 5 trajectories"),
     ],
-    ids=["one", "times", "lengths", "list", "order", "empty", "rows", "number", "nothing left"],
+    ids=["one", "times", "lengths", "list", "order", "empty", "rows", "nested", "lone time", "objects"]
+    + ["masked", "masked in a list", "masked times", "nothing left"],
 )
 def test_what_is_no_set_of_trajectories_is_said(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+NUMBERS = [2, np.int64(2), np.array(2), jnp.array(2), (2, 3), np.array([[0, 1]])]
+
+
+@pytest.mark.parametrize("take", [lambda i: own_times()[i], lambda i: sx.Perturbed(own_times(), g)[i]])
+@pytest.mark.parametrize("index", NUMBERS, ids=["Python", "NumPy", "array", "JAX", "state", "matrix"])
+def test_an_index_is_no_number_of_any_library(take, index):
+    with pytest.raises(TypeError, match=r"`paths\[3:4\]` or `paths\[\[0, 3\]\]`"):
+        take(index)
 
 
 @pytest.mark.usefixtures("as_users_run")

@@ -192,7 +192,7 @@ def test_the_network_sees_bounded_numbers_of_order_one_and_a_clock_from_0_to_1()
 
 
 def test_the_tables_are_no_weights():
-    x = normal(64, 21)
+    x = normal(64, 1) + 0.05**0.5 * np.cumsum(normal(64, 21, seed=1), axis=1)
     paths = sx.Trajectories(x, TS)
     net = sx.nn.Whitened(small(), paths)
     s = sx.Score(net, sx.Diffusion(1.0))
@@ -211,7 +211,7 @@ def test_no_unit_and_no_origin_of_time_matters(unit):
 
 @functools.cache
 def trained(unit, origin):
-    x = jnp.cumsum(jr.normal(K[1], (64, 21)), axis=1)
+    x = normal(64, 1) + 0.05**0.5 * np.cumsum(normal(64, 21, seed=1), axis=1)
     paths = sx.Trajectories(x, origin + unit * TS, {"unit": unit})
     s = sx.Score(sx.nn.Whitened(small(), paths), sx.Diffusion(unit**-0.5))
     s = sx.fit(-DECAY + 2 * s, paths, key=K[2], curriculum=[sx.Stage(updates=20)])

@@ -76,13 +76,13 @@ class Step(eqx.Module):
         """y₁ - y₁(ξ): what is left over by a step with this noise."""
         kick = jtu.tree_map(lambda leaf: jnp.sqrt(self.dt) * leaf, xi)
         left_over = self._modes(jtu.tree_map(jnp.subtract, self.x1, self.end(kick)), -0.5)
-        unit = lambda g: jnp.where(g > 0, jnp.sqrt(self.dt) * g, 1)  # noqa: E731
-        return jtu.tree_map(lambda d, g: jnp.where(g > 0, d / unit(g), 0), left_over, self.spread())
+        unit = lambda g: jnp.where(g != 0, jnp.sqrt(self.dt) * g, 1)  # noqa: E731
+        return jtu.tree_map(lambda d, g: jnp.where(g != 0, d / unit(g), 0), left_over, self.spread())
 
     def of_score(self, s: State) -> State:
         """∇_y log p = √Δt Nᵀ ∇ₓ log p, of a score in any precision."""
         s = self._modes(jtu.tree_map(lambda leaf: leaf.astype(self.dt.dtype), s), 0.5)
-        return jtu.tree_map(lambda s, g: jnp.where(g > 0, jnp.sqrt(self.dt) * g * s, 0), s, self.spread())
+        return jtu.tree_map(lambda s, g: jnp.where(g != 0, jnp.sqrt(self.dt) * g * s, 0), s, self.spread())
 
     def spread(self) -> State:
         """What multiplies each component's increment of noise: g, or its mean over the stages."""
@@ -92,7 +92,7 @@ class Step(eqx.Module):
 
     def noisy(self) -> State:
         """1 in components with noise, 0 elsewhere."""
-        return jtu.tree_map(lambda g: (g > 0).astype(g.dtype), self.spread())
+        return jtu.tree_map(lambda g: (g != 0).astype(g.dtype), self.spread())
 
     def _noise(self, c: float, kick: State) -> State:
         g = self.process.diffusion.like(self.t + c * self.dt, self.x0, self.args)

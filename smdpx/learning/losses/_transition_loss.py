@@ -35,7 +35,7 @@ from .._windows import Windows
 from ._abstract import AbstractLoss
 from ._transition import KNOWN, Step, noise_of, total, transition_score
 
-__all__ = ["TransitionLoss"]
+__all__ = ["TransitionLoss", "over_pairs", "process_of"]
 
 # What of the noise is not found again, in deviations, above which steps are called too coarse.
 _COARSE = 0.03
@@ -85,7 +85,7 @@ class TransitionLoss(AbstractLoss):
         Raises:
             TypeError: not one score, no forward physics beside it, or a solver without a known transition.
         """
-        process = _process(equation)
+        process = process_of(equation)
         solver = self._solver(process)
         if type(solver) not in KNOWN:
             raise TypeError(
@@ -115,7 +115,7 @@ class TransitionLoss(AbstractLoss):
         # Of a few steps a variance cannot be told from 1, nor its own error.
         batch = stages[0].batch * math.ceil(_FEWEST / stages[0].batch)
         variance, error, left = _noise_of_data(self, equation, paths.source([1]), batch)
-        name = type(self._solver(_process(equation))).__name__
+        name = type(self._solver(process_of(equation))).__name__
         if not float(left) < _COARSE:
             raise ValueError(
                 f"`TransitionLoss` cannot find the noise of steps as coarse as these of `{name}` again: "
@@ -128,7 +128,7 @@ class TransitionLoss(AbstractLoss):
             warnings.warn(
                 f"The noise of these trajectories, found as that of single steps of `{name}`, has variance "
                 f"{wrong[0]:.3g} where it should have 1 (in {wrong.size} components): they are not steps of "
-                f"`{_process(equation)}`. Give `TransitionLoss(solver=...)` the solver that made them, `Score` the "
+                f"`{process_of(equation)}`. Give `TransitionLoss(solver=...)` the solver that made them, `Score` the "
                 "noise; trajectories that are thinned, measured or of another program are for `WindowLoss`.",
                 stacklevel=levels_to_user(),
             )
@@ -143,28 +143,11 @@ class TransitionLoss(AbstractLoss):
             squares = jtu.tree_map(lambda a, b: jnp.square(a - b), s, target)
             return total(squares) / jnp.maximum(total(step.noisy()), 1)
 
-        return jnp.mean(self._over_pairs(of_pair, equation, windows, key, args))
+        process = process_of(equation)
+        return jnp.mean(over_pairs(of_pair, process, self._solver(process), windows, key, args))
 
     def _solver(self, process: SDE) -> dfx.AbstractSolver:
         return solver_of(process, self.solver)
-
-    def _over_pairs(self, f: Any, equation: AbstractDrift | SDE, windows: Windows, key: Key, args: Args) -> Any:
-        """f(step, x1, key) of each two neighbours; x1 is the later state, each array in its own precision."""
-        process = _process(equation)
-        solver = self._solver(process)
-        pairs, dtype = windows.t.shape[1] - 1, widest(windows.x)
-        flat = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # noqa: E731
-        x0, x1 = (jtu.tree_map(lambda leaf, cut=cut: flat(leaf[:, cut]), windows.x) for cut in (np.s_[:-1], np.s_[1:]))
-        t, dt = windows.t[:, :-1], jnp.asarray(windows.durations(), dtype)
-        t, dt = flat(t), flat(jnp.broadcast_to(dt, t.shape))
-        args = map_rows(lambda leaf: jnp.repeat(leaf, pairs, axis=0), args)
-        process, x0, _ = in_one_precision(process, x0)
-
-        def of_one(t: Array, dt: Array, x0: State, x1: State, key: Key, args: Args) -> Any:
-            wide = jtu.tree_map(lambda leaf: leaf.astype(dtype), x1)
-            return f(Step(process, solver, t, dt, x0, wide, args), x1, key)
-
-        return over_samples(of_one, args, t, dt, x0, x1, jr.split(key, len(t)))
 
 
 @eqx.filter_jit
@@ -177,7 +160,8 @@ def _noise_of_data(loss: TransitionLoss, equation: Any, source: Any, batch: int)
         left = jnp.zeros_like(step.dt) if step.affine else total(jtu.tree_map(jnp.square, step.left(xi)))
         return xi, step.noisy(), left / jnp.maximum(total(step.noisy()), 1)
 
-    xi, noisy, left = loss._over_pairs(of_pair, equation, windows, jr.key(0), args)
+    process = process_of(equation)
+    xi, noisy, left = over_pairs(of_pair, process, loss._solver(process), windows, jr.key(0), args)
     count = jtu.tree_map(lambda mask: jnp.sum(mask, axis=0), noisy)
 
     def mean(x: State) -> State:
@@ -189,7 +173,24 @@ def _noise_of_data(loss: TransitionLoss, equation: Any, source: Any, batch: int)
     return jtu.tree_map(lambda v, n: jnp.where(n > 0, v, 1), variance, count), error, jnp.sqrt(jnp.mean(left))
 
 
-def _process(equation: AbstractDrift | SDE) -> SDE[Forward]:
+def over_pairs(f: Any, process: SDE, solver: dfx.AbstractSolver, windows: Windows, key: Key, args: Args) -> Any:
+    """f(step, x1, key) of each two neighbours; x1 is the later state, each array in its own precision."""
+    pairs, dtype = windows.t.shape[1] - 1, widest(windows.x)
+    flat = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])  # noqa: E731
+    x0, x1 = (jtu.tree_map(lambda leaf, cut=cut: flat(leaf[:, cut]), windows.x) for cut in (np.s_[:-1], np.s_[1:]))
+    t, dt = windows.t[:, :-1], jnp.asarray(windows.durations(), dtype)
+    t, dt = flat(t), flat(jnp.broadcast_to(dt, t.shape))
+    args = map_rows(lambda leaf: jnp.repeat(leaf, pairs, axis=0), args)
+    process, x0, _ = in_one_precision(process, x0)
+
+    def of_one(t: Array, dt: Array, x0: State, x1: State, key: Key, args: Args) -> Any:
+        wide = jtu.tree_map(lambda leaf: leaf.astype(dtype), x1)
+        return f(Step(process, solver, t, dt, x0, wide, args), x1, key)
+
+    return over_samples(of_one, args, t, dt, x0, x1, jr.split(key, len(t)))
+
+
+def process_of(equation: AbstractDrift | SDE) -> SDE[Forward]:
     """The forward process that an equation with a score belongs to: its physics, run forward, and the score's noise."""
     found = scores(equation)
     if len(found) != 1:
