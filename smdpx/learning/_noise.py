@@ -64,7 +64,7 @@ def check_noise(score: Score, paths: AbstractPaths) -> None:
         with jax.ensure_compile_time_eval():
             noisy = bool(_anywhere(g, jnp.asarray(times[_spread(len(times))], float), args, len(some)))
     else:
-        noisy = any(np.any(np.asarray(leaf) > 0) for leaf in jtu.tree_leaves(g.g))
+        noisy = any(np.any(np.asarray(leaf) != 0) for leaf in jtu.tree_leaves(g.g))
     if not noisy:
         raise ValueError(
             f"{score!r} has g = 0: without noise there is no score to learn. Give it the noise of the process, or for "
@@ -87,7 +87,7 @@ def _spread(count: int) -> np.ndarray:
 @eqx.filter_jit
 def _anywhere(g: Diffusion, ts: Float[Array, " times"], args: Args, count: int) -> Array:
     def at(t: Array, args: Args) -> Array:
-        return jnp.any(jnp.stack([jnp.any(jnp.asarray(leaf) > 0) for leaf in jtu.tree_leaves(g(t, args))]))
+        return jnp.any(jnp.stack([jnp.any(jnp.asarray(leaf) != 0) for leaf in jtu.tree_leaves(g(t, args))]))
 
     each = over_samples(lambda _, args: jax.vmap(lambda t: at(t, args))(ts), args, jnp.arange(count))
     return jnp.any(each)

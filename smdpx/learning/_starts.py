@@ -23,7 +23,7 @@ from jaxtyping import Array
 from .._types import Args, State
 from ..equation._conditions import first_row
 from ..equation._diffusion import Diffusion
-from ..solving._validate import is_concrete, widest
+from ..solving._validate import is_concrete, levels_to_user, widest
 from ._store import StoredPaths
 from ._trajectories import Trajectories
 
@@ -86,7 +86,7 @@ def warn_of_a_wide_start(variance: Array, step: float) -> None:
         f"first step of {step:.3g} ({int((left < _LEAST).sum())} of {left.size}). Backwards a step so long has to make "
         "all of it, and draws of the start get a wrong spread, whatever is learned. Take times that are finer at the "
         f"start, with a first step of {shorter:.2g} or less, such as `t0 + (t1 - t0) * np.linspace(0, 1, n) ** 2`.",
-        stacklevel=5,  # past equinox' call of `Whitened.__init__`
+        stacklevel=levels_to_user(),
     )
 
 
