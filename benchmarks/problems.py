@@ -126,12 +126,12 @@ def well_rows():
     P, g, ts = sx.Drift(lambda t, x, args: x - x**3), sx.Diffusion(0.5), np.linspace(0, 2, 81)
     ends = np.array([-1.2, -0.9, -0.3, 0.0, 0.3, 0.9, 1.2])
     mean, sd = well_posterior(lambda x: x - x**3, 0.5, 2.0, ends)
-    paths = sx.simulate(P + g, jr.normal(jr.key(4), (5000,)), ts, key=jr.key(5))
+    paths = sx.simulate(P + g, jr.normal(jr.key(4), (20_000,)), ts, key=jr.key(5))
     s, cost = trained(P, g, paths, jr.key(0))
     few = np.asarray(sx.posterior(-P + 2 * s + g, jnp.asarray(ends, jnp.float32), ts[::-1], 100_000, key=jr.key(1)))
     many = np.asarray(sx.posterior(-P + 2 * s + g, paths.end[:1000], ts[::-1], 1000, key=jr.key(2)))
     yield {
-        "problem": "double well",
+        "problem": "double well, 20,000 trajectories",
         "asked": "both within 3 %, none beyond",
         "mean off, sd": float(np.max(np.abs(few.mean(axis=0) - mean) / sd)),
         "sd ratio": [float(f(few.std(axis=0) / sd)) for f in (np.min, np.max)],
