@@ -25,7 +25,7 @@ from ..solving._terms import per_sample
 from ..solving._validate import is_concrete
 from ._trajectories import Trajectories
 
-__all__ = ["at_nodes"]
+__all__ = ["at_nodes", "evenly"]
 
 # Modes of a field change on times of their own, the shortest far shorter than any component's: on the heat problem's 65
 # times 33 nodes make posterior variances too large by up to 14 %, 65 by 4 %. For few components more cost time.
@@ -73,13 +73,18 @@ def _and_later(x: Array, index: Array | np.ndarray, first: Array | np.ndarray) -
     return jnp.moveaxis(here, 1, 0), jnp.moveaxis(x[:, first + 1] - x[:, first] + here, 1, 0)
 
 
+def evenly(count: int, most: int) -> np.ndarray:
+    """The numbers of as many of `count` things as may be, evenly spread, the first and the last among them."""
+    return np.unique(np.rint(np.linspace(0, count - 1, most)).astype(int))
+
+
 def _chosen(x: Array, ts: np.ndarray, most: int, basis: AbstractLinear) -> np.ndarray:
     """The numbers of the times that are nodes, the first and the last among them."""
     count = len(ts)
     if count <= most:
         return np.arange(count)
     if not is_concrete(x):  # in a program what changes is not known, and nodes are even
-        return np.unique(np.rint(np.linspace(0, count - 1, most)).astype(int))
+        return evenly(count, most)
     known = _Known.of(x[: max(64, _LOOK // x[0].size)], ts, basis)
     nodes = [0, count - 1]
     errors = [known.between(0, count - 1)]

@@ -33,6 +33,7 @@ from ..solving._exponential import ExponentialEuler
 from ..solving._numbers import as_arrays
 from ..solving._terms import over_samples
 from ..solving._validate import is_concrete, levels_to_user
+from ._nodes import evenly
 from ._perturbed import Perturbed
 from ._store import StoredPaths
 from ._trajectories import AbstractPaths, Trajectories
@@ -59,10 +60,10 @@ def check_noise(score: Score, paths: AbstractPaths) -> None:
     if callable(g.g):
         times = np.unique(np.asarray(paths.ts, np.float64))
         counts = [leaf.shape[0] for leaf in jtu.tree_leaves(rows(args))]
-        some = _spread(counts[0]) if counts else np.zeros(1, int)
+        some = evenly(counts[0], _PLACES) if counts else np.zeros(1, int)
         args = map_rows(lambda leaf: leaf[some], args)
         with jax.ensure_compile_time_eval():
-            noisy = bool(_anywhere(g, jnp.asarray(times[_spread(len(times))], float), args, len(some)))
+            noisy = bool(_anywhere(g, jnp.asarray(times[evenly(len(times), _PLACES)], float), args, len(some)))
     else:
         noisy = any(np.any(np.asarray(leaf) != 0) for leaf in jtu.tree_leaves(g.g))
     if not noisy:
@@ -78,10 +79,6 @@ def _conditions(paths: AbstractPaths) -> Args:
     # Of all, where there are such: `samples` has those of a few.
     args = getattr(paths, "args", None)
     return paths.samples()[1] if args is None else args
-
-
-def _spread(count: int) -> np.ndarray:
-    return np.unique(np.rint(np.linspace(0, count - 1, _PLACES)).astype(int))
 
 
 @eqx.filter_jit

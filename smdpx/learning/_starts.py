@@ -12,18 +12,19 @@ Steps that are finer at the start mend both.
 """
 
 import warnings
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array
 
 from .._types import Args, State
 from ..equation._conditions import first_row
 from ..equation._diffusion import Diffusion
 from ..solving._validate import is_concrete, levels_to_user, widest
+from ._moments import Moments
 from ._store import StoredPaths
 from ._trajectories import Trajectories
 
@@ -67,14 +68,20 @@ def warn_of_a_narrow_start(paths: Trajectories | StoredPaths, g: Diffusion) -> N
         )
 
 
-def warn_of_a_wide_start(variance: Array, step: float) -> None:
+def warn_of_a_wide_start(table: Moments, ts: Any) -> None:
     """Warn of components or modes whose variance falls by a large factor within the first step.
 
     Args:
-        variance: of components or modes, at the first and the second time in front.
-        step: how long that is.
+        table: the moments of trajectories. Where its nodes are farther apart than steps, nothing changes much in one.
+        ts: the trajectories' times.
     """
-    start, after = np.asarray(variance[0], np.float64), np.asarray(variance[1], np.float64)
+    if not is_concrete(table):
+        return
+    first, second = np.asarray(ts).reshape(-1, np.shape(ts)[-1])[0, :2]
+    if abs(table.times[1] - second) >= 1e-3 * (second - first):
+        return
+    step = float(second - first)
+    start, after = (np.asarray(table.variance[m], np.float64) for m in (0, 1))
     left = np.where(start > 0, after / np.where(start > 0, start, 1), 1)
     if left.min() >= _LEAST:
         return

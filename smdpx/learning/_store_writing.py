@@ -157,7 +157,7 @@ def _made(generate: Callable[..., Any], key: Key, i: int, chunk: int, done: int,
             f"the same number, `sx.Trajectories(x, ts)` with arrays.{kept}"
         )
     try:
-        validate.check_paths(paths.x, paths.ts)
+        validate.check_simulation(paths.x, paths.ts)
     except ValueError as error:
         raise ValueError(f"{where}: {error}{kept}") from error
     return Chunk(paths)

@@ -18,7 +18,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from .._types import Key, RealScalarLike
-from ._one_array import check_shape
+from ._one_array import check_one_array, check_shape
 
 Boundary: TypeAlias = Literal["periodic", "zero"]
 Pads: TypeAlias = tuple[tuple[int, int], ...]
@@ -67,11 +67,14 @@ def with_time(x: Float[Array, "*cells ins"], t: RealScalarLike) -> Float[Array, 
     return jnp.concatenate([x, jnp.broadcast_to(jnp.asarray(t, x.dtype), (*x.shape[:-1], 1))], axis=-1)
 
 
-def as_field(x: Any, shape: tuple[int | None, ...], dtype: Any, mend: str, channels: int | None = None) -> Array:
+def as_field(
+    x: Any, owner: str, shape: tuple[int | None, ...], dtype: Any, mend: str, channels: int | None = None
+) -> Array:
     """One field as an array, or an error: of the network's shape (None: of any side), in its precision.
 
     With ``channels`` it has so many, as its last axis.
     """
+    check_one_array(x, owner)
     x = jnp.asarray(x)
     if channels is not None:
         if x.shape != (*shape, channels):

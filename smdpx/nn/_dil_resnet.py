@@ -27,7 +27,6 @@ from ._conv import (
     sides,
     with_time,
 )
-from ._one_array import check_one_array
 
 
 class DilResNet(eqx.Module):
@@ -108,8 +107,9 @@ class DilResNet(eqx.Module):
         """
         del args
         ins = None if self.channels is None else self.channels[0]
-        check_one_array(x, "DilResNet")
-        x = as_field(x, self.shape, self.arrays["in"]["w"].dtype, "For other sizes, `DilResNet(shape=...)`", ins)
+        x = as_field(
+            x, "DilResNet", self.shape, self.arrays["in"]["w"].dtype, "For other sizes, `DilResNet(shape=...)`", ins
+        )
         h = conv(with_time(x if self.channels else x[..., None], t), self.arrays["in"], (1, 1), self.boundary)
         for block in itertools.takewhile(self.arrays.__contains__, (f"block{i}" for i in itertools.count(1))):
             branch = h

@@ -20,7 +20,6 @@ from jaxtyping import Array, Complex, Float
 
 from .._types import Args, Key, RealScalarLike
 from ._conv import Layer, as_field, at_least_1, init_layers
-from ._one_array import check_one_array
 
 LAYERS = 4
 HIDDEN = 128
@@ -101,8 +100,9 @@ class FNO(eqx.Module):
             TypeError: ``x`` has another precision than the weights.
         """
         del t, args
-        check_one_array(x, "FNO")
-        x = as_field(x, (None,) * self.ndim, self.arrays["lift"]["w"].dtype, f"Any n >= {2 * self.modes} will do")
+        x = as_field(
+            x, "FNO", (None,) * self.ndim, self.arrays["lift"]["w"].dtype, f"Any n >= {2 * self.modes} will do"
+        )
         n = x.shape[0]
         if n < 2 * self.modes:
             raise ValueError(

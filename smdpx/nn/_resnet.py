@@ -30,7 +30,6 @@ from ._conv import (
     sides,
     with_time,
 )
-from ._one_array import check_one_array
 
 # Cells before and after that keep the size: of 4x4 convolutions, of their transposed ones, of the last, of 1x1.
 DOWN, UP, LAST, NONE = (1, 2), (2, 1), (2, 2), (0, 0)
@@ -136,8 +135,7 @@ class ResNet(eqx.Module):
             TypeError: ``x`` has another precision than the weights.
         """
         del args
-        check_one_array(x, "ResNet")
-        x = as_field(x, self.shape, self.enc["in"]["w"].dtype, "For other sizes, `ResNet(shape=...)`")
+        x = as_field(x, "ResNet", self.shape, self.enc["in"]["w"].dtype, "For other sizes, `ResNet(shape=...)`")
         middle = f"block{(self.blocks + 1) // 2}"
         h = conv(with_time((x / self.x_scale)[..., None], t), self.enc["in"], DOWN, self.boundary)
         skip = h

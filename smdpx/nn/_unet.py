@@ -18,7 +18,6 @@ from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
 from ._conv import Layer, as_field, at_least_1, conv, conv_up, deviation, init_layers, leaky_relu, sides, with_time
-from ._one_array import check_one_array
 
 
 class UNet(eqx.Module):
@@ -107,8 +106,7 @@ class UNet(eqx.Module):
             ValueError: ``x`` is not one field of the network's shape.
             TypeError: ``x`` has another precision than the weights, or, with dropout, ``args`` is no JAX key.
         """
-        check_one_array(x, "UNet")
-        x = as_field(x, self.shape, self.out["w"].dtype, "For other sizes, `UNet(shape=...)`")
+        x = as_field(x, "UNet", self.shape, self.out["w"].dtype, "For other sizes, `UNet(shape=...)`")
         masks = self._masks(args, x.dtype)
         h = with_time(x[..., None], t)
         levels = [f"level{i + 1}" for i in range(len(self.widths))]

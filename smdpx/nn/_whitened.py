@@ -23,7 +23,6 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .._types import Args, RealScalarLike, State
@@ -33,7 +32,6 @@ from ..learning._counted import Counted, in_memory
 from ..learning._moments import Moments, Scales, moments
 from ..learning._perturbed import Perturbed
 from ..learning._starts import warn_of_a_wide_start
-from ..solving._validate import is_concrete
 
 __all__ = ["Whitened"]
 
@@ -110,11 +108,8 @@ class Whitened(eqx.Module):
         self.net = net
         tables = jtu.tree_map(lambda x, L: moments(known, jnp.asarray(x), L), known.x, bases)
         self.scales = Fixed(tables)
-        first = np.asarray(known.ts).reshape(-1, np.shape(known.ts)[-1])[0, :2]
         for table in jtu.tree_leaves(tables, is_leaf=_is_moments):
-            # Where nodes are farther apart than steps, nothing changes much within one.
-            if is_concrete(table) and abs(table.times[1] - first[1]) < 1e-3 * (first[1] - first[0]):
-                warn_of_a_wide_start(table.variance, float(first[1] - first[0]))
+            warn_of_a_wide_start(table, known.ts)
         self.bases = Fixed(bases)
         self.gain = jnp.zeros((), jnp.result_type(*jtu.tree_leaves(one)))
         # Smoke where none of the trajectories had any would be held there: what flows in runs in again, at every step.

@@ -122,28 +122,22 @@ def check_finite_states(x: State, name: str, what: str = "sample") -> None:
                 raise ValueError(f"`{name}` is not finite: {what} {int(np.argmax(bad))} is the first of {bad.sum()}.")
 
 
-# In place of the lengths that a user's trajectories have: the trajectories were simulated just now.
-_SIMULATED: Any = object()
+def check_paths(paths: Any, ts: Any, lengths: Any) -> None:
+    """Raise where a user's trajectories hold a NaN, naming trajectory and time; states behind `lengths` are padding."""
+    mend = "Drop such trajectories, or simulate with smaller steps."
+    _check_all_finite(paths, ts, lengths, "`paths`", mend)
 
 
-def check_paths(paths: Any, ts: Any, lengths: Any = _SIMULATED) -> None:
-    """Raise where trajectories hold a NaN, naming trajectory and time.
+def check_simulation(paths: Any, ts: Any) -> None:
+    """Raise where trajectories that a simulation has made hold a NaN: the mend is another."""
+    mend = (
+        "Take smaller steps; or state the physics' stiff linear part (a method `linear(t)`), which is then solved "
+        "exactly."
+    )
+    _check_all_finite(paths, ts, None, "the simulation", mend)
 
-    Args:
-        paths: states, (trajectories, times, ...).
-        ts: their times.
-        lengths: of a user's data how many states each trajectory has, behind which there is padding, or None; left out
-            for what a simulation has made, whose mend is another.
-    """
-    simulated = lengths is _SIMULATED
-    lengths = None if simulated else lengths
-    name, mend = ("`paths`", "Drop such trajectories, or simulate with smaller steps.")
-    if simulated:
-        name, mend = (
-            "the simulation",
-            "Take smaller steps; or state the physics' stiff linear part (a method `linear(t)`), which is then solved "
-            "exactly.",
-        )
+
+def _check_all_finite(paths: Any, ts: Any, lengths: Any, name: str, mend: str) -> None:
     for leaf in jtu.tree_leaves(paths):
         if not is_concrete(leaf):
             continue

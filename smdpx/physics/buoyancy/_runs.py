@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from ..._types import Key
 from ...equation._conditions import PerSample
 from ...learning._trajectories import Trajectories
-from ...solving._validate import check_paths, is_concrete
+from ...solving._validate import check_simulation, is_concrete
 from ._flow import Buoyancy, Health
 from ._grid import StaggeredState
 from ._obstacles import disc, draw_obstacles, solid
@@ -88,7 +88,7 @@ class BuoyancyRuns(eqx.Module):
         masks, x, worst = _simulated(self, jr.split(key, count))
         if is_concrete(worst):
             self._check(worst)
-            check_paths(x, np.asarray(self.ts))
+            check_simulation(x, np.asarray(self.ts))
         return Trajectories(x, self.ts, PerSample(masks))
 
     def _check(self, worst: Health) -> None:
