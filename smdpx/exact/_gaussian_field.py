@@ -247,7 +247,7 @@ class LinearGaussianField(eqx.Module):
 
 
 class _LinearFunction(eqx.Module):
-    """The function (t, x, args) -> L(t) x, which states its operator L(t) for `smdpx.ExponentialEuler`."""
+    """The function (t, x, args) -> L(t) x, which states its operator L(t) for exponential solvers."""
 
     rates: Callable[[RealScalarLike], Float[Array, "n n"]]
 

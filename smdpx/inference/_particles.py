@@ -94,7 +94,7 @@ def particle_smoother(
         particles: how many, at least 20 (d + 1), d the number of components. Time goes as steps times particles times
             draws.
         args: handed to every callable, the same for all particles.
-        solver: `diffrax.Heun()`, `Midpoint`, `Ralston`, `Euler`, or `ExponentialEuler()`. Default: as `simulate`.
+        solver: `diffrax.Heun()`, `Midpoint`, `Ralston`, `Euler`, or `ExponentialHeun()`. Default: as `simulate`.
 
     Returns:
         `ParticleSmoothing`: `samples`, `ess`, `ancestors`, `halves`. The draws are in random order.
@@ -176,7 +176,7 @@ def _check(process: Any, ts: Any, xT: Any, args: Args, solver: Any) -> None:
         raise TypeError(
             "`particle_smoother` needs steps that are a function of one Brownian increment, and those of "
             f"`{type(solver).__name__}` are not: take `diffrax.Heun()`, `Midpoint`, `Ralston`, `Euler` or "
-            "`sx.ExponentialEuler()`."
+            "`sx.ExponentialHeun()`."
         )
     if not validate.is_concrete(process, ts, xT, args):
         raise TypeError(

@@ -29,7 +29,7 @@ from ..equation._diffusion import Diffusion
 from ..equation._drift import step_drifts
 from ..equation._score import Score
 from ..solving._default_solver import solver_of
-from ..solving._exponential import ExponentialEuler
+from ..solving._exponential import ExponentialEuler, ExponentialHeun
 from ..solving._numbers import as_arrays
 from ..solving._terms import over_samples
 from ..solving._validate import is_concrete, levels_to_user
@@ -178,13 +178,13 @@ def _left_over(equation: Any, source: Any, stride: int, batch: int) -> tuple[Arr
     windows, args = source.draw(size=2, stride=stride, batch=batch, key=jr.key(0))
     process, steps = process_of(equation), step_drifts(equation)
     uniform = isinstance(g := process.diffusion.g, jax.Array) and g.ndim == 0  # the same in any basis
-    stiff = uniform and isinstance(solver_of(process, None), ExponentialEuler)
-    solver = ExponentialEuler() if stiff else dfx.Euler()
+    stiff = uniform and isinstance(solver_of(process, None), ExponentialHeun)
+    solver, second = (ExponentialEuler(), ExponentialHeun()) if stiff else (dfx.Euler(), dfx.Heun())
 
     def of_pair(step: Step, x1: State, key: Key) -> Any:
         still = jtu.tree_map(jnp.zeros_like, step.x1)
         halves = [] if any(drift.dt is not None for drift in steps) else [_by_halves(step, still)]
-        ways = [step, *halves, *([] if steps or stiff else [dataclasses.replace(step, solver=dfx.Heun())])]
+        ways = [step, *halves, *([] if steps else [dataclasses.replace(step, solver=second)])]
         return [way.left(still) for way in ways], step.noisy()
 
     by, noisy = over_pairs(of_pair, process, solver, windows, jr.key(0), args)

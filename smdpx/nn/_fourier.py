@@ -28,7 +28,7 @@ class FourierFilter(eqx.Module):
     pixels costs two Fourier transforms. Each entry of its table is a parameter of its own, which Adam scales by
     itself: the Fisher information of the wavenumbers differs by a factor of 10⁷ in the heat problem, and a
     network that shares weights among them learns the long waves slowly. It states its linear part, so
-    `ExponentialEuler` can use it.
+    `ExponentialEuler` and `ExponentialHeun` can use it.
 
     Args:
         n: pixels a side, at least 2.

@@ -49,7 +49,7 @@ class Whitened(eqx.Module):
     """A network for scores of any scale: between the mean and the deviation of the data, around their Gaussian.
 
     Whatever the components' sizes, the unit and the origin of time, the network inside sees numbers of order one and
-    has to return numbers of order one. It states its linear part, so `ExponentialEuler` can use it. As the score
+    has to return numbers of order one. It states its linear part, so exponential solvers can use it. As the score
     `Score(net, g, around=D)` it leaves the Gaussian out: then the remainder is counted from 2D/g².
 
     **The guard.** Outside of the box that the trajectories visited at t (the smallest and the largest of each

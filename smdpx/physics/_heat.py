@@ -17,7 +17,7 @@ class Heat(eqx.Module):
 
     As a solver's step it is exact for any dt, and for the paper's problem run backwards by `mirror`:
     `Drift.from_step(heat.step, reverse=sx.mirror)`. As a rate, for any solver: `Drift(heat)`; it states its stiff
-    linear part for `ExponentialEuler`. Rates are α|k|², up to α n²/2: explicit solvers need dt < 4/(α n²).
+    linear part for `ExponentialHeun`. Rates are α|k|², up to α n²/2: explicit solvers need dt < 4/(α n²).
 
     Args:
         n: pixels a side, at least 2.

@@ -9,7 +9,7 @@ import diffrax as dfx
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._drift import step_drifts
 from ..equation._score import memories
-from ._exponential import ExponentialEuler
+from ._exponential import ExponentialHeun
 from ._solvers import abilities, denoises, is_eulers
 
 __all__ = ["default_solver", "solver_of"]
@@ -23,7 +23,7 @@ def solver_of(equation: AbstractDrift | SDE, solver: dfx.AbstractSolver | None) 
 def default_solver(equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
     """`Euler` where a drift is a simulator's step, which has no rate between steps; else of second order, `Heun`.
 
-    `ExponentialEuler` where the physics states a stiff linear part, and so does every score, without which the linear
+    `ExponentialHeun` where the physics states a stiff linear part, and so does every score, without which the linear
     part of a reversed equation would be the physics' growth alone. Before all that, where a drift has learned to repair
     the error of a solver, that solver.
     """
@@ -37,5 +37,5 @@ def default_solver(equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
     drifts = [term.drift for term in equation.summands]
     stiff = any(drift.states_linear for drift in drifts if not drift.is_score)
     if stiff and all(drift.states_linear for drift in drifts if drift.is_score):
-        return ExponentialEuler()
+        return ExponentialHeun()
     return dfx.Heun()

@@ -67,7 +67,7 @@ def solve(
         key: a JAX key; needed by an `SDE`, refused by an ODE.
         args: handed to every callable; Python floats become arrays, so that no value of theirs compiles anew.
         solver: any diffrax solver for the kind of equation. Default: `diffrax.Heun()`, of second order;
-            `ExponentialEuler()` where physics and score state a stiff linear part, and `diffrax.Euler()` where a drift
+            `ExponentialHeun()` where physics and score state a stiff linear part, and `diffrax.Euler()` where a drift
             is a simulator's step. `simulate`, `fit` and inference choose alike.
         stepsize_controller: a diffrax controller such as `diffrax.PIDController(rtol=1e-5, atol=1e-7)`.
             Default: one step per interval of `ts`.

@@ -304,7 +304,7 @@ def lower(
         raise TypeError(
             f"`{type(solver).__name__}` takes one time for all samples, and here each has times of its own "
             "(`FreshPaths`, or windows on an uneven grid): use `diffrax.Euler()`, `diffrax.Heun()` or "
-            f"`sx.ExponentialEuler()`{own}."
+            f"`sx.ExponentialHeun()`{own}."
         )
     made = _made(equation, clock, path, batched=True)
     return dfx.MultiTerm(ZeroTerm(made.drift, clock, batched=True), made) if can.two_drifts else made

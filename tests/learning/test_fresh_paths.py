@@ -234,5 +234,5 @@ def test_a_step_with_a_fixed_dt_refuses_jitter_in_the_process_and_in_the_equatio
 @pytest.mark.filterwarnings("ignore:The trajectories are made by the steps of")
 @pytest.mark.parametrize("solver", [dfx.ShARK(), dfx.SRA1(), dfx.EulerHeun(), dfx.ItoMilstein()])
 def test_solvers_that_take_one_time_for_all_samples_are_refused(solver):
-    with pytest.raises(TypeError, match="each has times of its own.*diffrax.Heun.*ExponentialEuler"):
+    with pytest.raises(TypeError, match="each has times of its own.*diffrax.Heun.*ExponentialHeun"):
         fit(sx.FreshPaths(P + g, jnp.ones(3), TS, solver=solver))

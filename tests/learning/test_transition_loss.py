@@ -104,7 +104,7 @@ def beside_the_minimum(loss, P, g, windows, precision, mean):
     return np.asarray(gradient), np.asarray(curvature)
 
 
-SOLVERS = [dfx.Euler(), sx.ExponentialEuler(), dfx.Heun(), dfx.Midpoint(), dfx.Ralston()]
+SOLVERS = [dfx.Euler(), sx.ExponentialEuler(), dfx.Heun(), dfx.Midpoint(), dfx.Ralston(), sx.ExponentialHeun()]
 solvers = pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: type(solver).__name__)
 MEAN, COV = np.array([0.5, -1.0]), np.array([[0.3, 0.1], [0.1, 0.2]])
 
@@ -262,7 +262,7 @@ def test_every_equation_of_the_process_trains_the_same_score():
 
 def test_the_default_is_the_solver_that_the_process_is_simulated_by():
     s, w = sx.Score(NET, g), windows_of(2)
-    values = [value(sx.TransitionLoss(solver), -P + 2 * s, w) for solver in (None, sx.ExponentialEuler())]
+    values = [value(sx.TransitionLoss(solver), -P + 2 * s, w) for solver in (None, sx.ExponentialHeun())]
     assert float(values[0]) == float(values[1])
 
 

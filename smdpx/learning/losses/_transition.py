@@ -31,7 +31,7 @@ from ..._types import Args, Key, State
 from ...equation._algebra import SDE
 from ...equation._linear import linear_parts
 from ...equation._phi import phi1
-from ...solving._exponential import ExponentialEuler
+from ...solving._exponential import ExponentialEuler, ExponentialHeun
 from ...solving._stages import moved
 from ...solving._terms import StepTimes
 from ...solving._validate import says_no_derivative
@@ -43,7 +43,8 @@ _SWEEPS = 3
 # The solvers whose steps are known as functions of one Brownian increment: others draw Lévy areas too, and a subclass
 # may step otherwise.
 _AFFINE = (dfx.Euler, ExponentialEuler)
-KNOWN = (*_AFFINE, dfx.Heun, dfx.Midpoint, dfx.Ralston)
+_EXPONENTIAL = (ExponentialEuler, ExponentialHeun)
+KNOWN = (*_AFFINE, dfx.Heun, dfx.Midpoint, dfx.Ralston, ExponentialHeun)
 
 
 class Step(eqx.Module):
@@ -105,7 +106,7 @@ class Step(eqx.Module):
     def end(self, kick: State) -> State:
         """Where a step with this increment of noise ends, as the solver takes it."""
         drift, t, dt, x0, args = self.process.drift, self.t, self.dt, self.x0, self.args
-        if isinstance(self.solver, ExponentialEuler):
+        if isinstance(self.solver, _EXPONENTIAL):
             times = StepTimes(t, t + dt / 2, t + dt)
             change = self.solver.change(drift, times, x0, dt, self._noise(0.5, kick), args)
             return jtu.tree_map(jnp.add, x0, change)
@@ -118,7 +119,7 @@ class Step(eqx.Module):
 
     def _modes(self, x: State, power: float) -> State:
         """φ₁(2ΔtL)ᵖ x; x itself, where the solver knows no linear part."""
-        if not isinstance(self.solver, ExponentialEuler):
+        if not isinstance(self.solver, _EXPONENTIAL):
             return x
         parts = linear_parts(self.process.drift.linear(self.t + self.dt / 2, self.args), x)
         power_of = lambda rates: phi1(2 * self.dt.astype(rates.dtype) * rates) ** power  # noqa: E731
@@ -128,8 +129,10 @@ class Step(eqx.Module):
 
 def _stages(solver: Any) -> tuple[list[list[float]], list[float], list[float]]:
     """A solver's tableau: weights of the stages before each stage, of all at the end, and when they are."""
-    if isinstance(solver, _AFFINE):  # the exponential solver takes its noise from the middle of the step
-        return [[]], [1.0], [0.5 if isinstance(solver, ExponentialEuler) else 0.0]
+    if isinstance(solver, _EXPONENTIAL):  # they take their noise from the middle of the step
+        return [[]], [1.0], [0.5]
+    if isinstance(solver, dfx.Euler):
+        return [[]], [1.0], [0.0]
     tableau = solver.tableau
     return [[], *(row.tolist() for row in tableau.a_lower)], tableau.b_sol.tolist(), [0.0, *tableau.c.tolist()]
 

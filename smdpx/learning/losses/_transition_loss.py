@@ -56,8 +56,9 @@ class TransitionLoss(AbstractLoss):
 
     - `diffrax.Euler()` of rates and of simulators' steps: exact, no derivative of the physics.
     - `sx.ExponentialEuler()`: exact, mode by mode, where g is the same along the basis.
-    - `diffrax.Heun()`, `diffrax.Midpoint()`, `diffrax.Ralston()`: to second order in Δt, with the derivative of the
-      physics; first order where noise reaches components that have none of their own. Needs ½Δt‖∂P/∂x‖ well below 1.
+    - `diffrax.Heun()`, `Midpoint()`, `Ralston()`, `sx.ExponentialHeun()`: to second order in Δt, with the derivative of
+      the physics; first order where noise reaches components that have none of their own. Needs ½Δt‖∂P/∂x‖, of what is
+      not stated as stiff, well below 1.
 
     Errors count in units of the step's noise, each component or mode in its own, so that a perfect loss is just below
     1 on any problem. Components without noise are left out. All neighbours in a window count; `Stage(window=2)` is
@@ -91,7 +92,7 @@ class TransitionLoss(AbstractLoss):
             raise TypeError(
                 f"`TransitionLoss` does not know the transition of `{type(solver).__name__}`, whose steps are no "
                 "function of one Brownian increment that it could find again: simulate with `diffrax.Heun()` (or "
-                "`Midpoint`, `Ralston`, `Euler`, `sx.ExponentialEuler`) and say so, `TransitionLoss(solver=...)`; or "
+                "`Midpoint`, `Ralston`, `Euler`, `sx.ExponentialHeun`) and say so, `TransitionLoss(solver=...)`; or "
                 "use `WindowLoss`, which takes trajectories of any solver."
             )
         steps = step_drifts(process)
