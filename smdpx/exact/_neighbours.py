@@ -307,10 +307,7 @@ def _sides(kept: _Kept, draws: np.ndarray) -> float:
 def _check(process: Any, ts: Any, xT: Any, args: Args) -> None:
     if not isinstance(process, AbstractDrift | SDE) or process.direction is not Forward:
         raise TypeError(f"`neighbours` simulates a forward process such as `P + g`; got `{process}`.")
-    if not validate.is_concrete(process, ts, xT, args):
-        raise TypeError(
-            "`neighbours` looks at values, which `jax.jit` and `jax.vmap` do not know yet: call it outside."
-        )
+    validate.check_concrete("neighbours", process, ts, xT, args)
     if conditions(args):
         raise ValueError(
             "`args` holds a `PerSample`, and all cases of `neighbours` share one set of simulations: call it once for "

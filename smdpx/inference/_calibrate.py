@@ -74,7 +74,7 @@ def calibrate(
         A `CalibrationReport`; print it. `sx.plot.calibration` draws it.
 
     Raises:
-        TypeError: an equation that is no reverse SDE, or no `Trajectories`; times that are traced.
+        TypeError: an equation that is no reverse SDE, or no `Trajectories`; within `jax.jit`.
         ValueError: fewer than 20 trajectories or draws; trajectories with times of their own; ts that do not run from
             their end to their start; draws that have no spread at all, or exploded in most cases; and as `posterior`.
 
@@ -102,6 +102,7 @@ def calibrate(
         raise TypeError(f"`calibrate` needs `Trajectories` with known starts; got {type(paths).__name__}. {mend}")
     if (n := whole_number("n", n)) < _FEWEST:
         raise ValueError(f"`n` must be at least {_FEWEST}: fewer draws have no 90 % interval; got {n}.")
+    validate.check_concrete("calibrate", equation, paths, ts, key)
     _check_number(len(paths), "trajectories")
     ts = _times(paths, ts)
     validate.check_paths(paths.x, paths.ts, paths.lengths)
@@ -199,8 +200,6 @@ def _check_number(cases: int, what: str) -> None:
 
 def _times(paths: Trajectories, ts: Any) -> Any:
     """The times of the solve, from the trajectories' end to their start."""
-    if not validate.is_concrete(paths.ts, ts):
-        raise TypeError("`calibrate` runs on the host and must know the times; here a JAX transformation traces them.")
     own = np.asarray(paths.ts, np.float64)
     if paths.lengths is not None or (own.ndim == 2 and (own != own[0]).any()):
         raise ValueError(

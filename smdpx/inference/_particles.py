@@ -178,10 +178,7 @@ def _check(process: Any, ts: Any, xT: Any, args: Args, solver: Any) -> None:
             f"`{type(solver).__name__}` are not: take `diffrax.Heun()`, `Midpoint`, `Ralston`, `Euler` or "
             "`sx.ExponentialHeun()`."
         )
-    if not validate.is_concrete(process, ts, xT, args):
-        raise TypeError(
-            "`particle_smoother` looks at values, which `jax.jit` and `jax.vmap` do not know yet: call it outside."
-        )
+    validate.check_concrete("particle_smoother", process, ts, xT, args)
     if conditions(args):
         raise ValueError(
             "`args` holds a `PerSample`, and all particles share one `args`: call `particle_smoother` once for each "

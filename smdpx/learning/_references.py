@@ -96,7 +96,7 @@ def check_references(
         A `ReferenceReport`.
 
     Raises:
-        TypeError: a process without noise, in reverse, or of a state that is no single array.
+        TypeError: a process without noise, in reverse, or of a state that is no single array; within `jax.jit`.
         ValueError: fewer than 16 trajectories.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
@@ -109,6 +109,7 @@ def check_references(
     """
     if not isinstance(process, SDE) or process.direction is not Forward:
         raise TypeError(f"`check_references` needs the forward process, `P + g`; got `{process}`.")
+    validate.check_concrete("check_references", process, paths)
     data = in_memory(paths)
     if not isinstance(data.x, jax.Array | np.ndarray):
         raise TypeError("`check_references` takes states that are one array; check the arrays of a tree by themselves.")

@@ -82,6 +82,7 @@ def check(
         A `StepReport`.
 
     Raises:
+        TypeError: within `jax.jit`.
         ValueError: dt not positive or not the one that a step accepts, or states that the drift does not return alike.
 
     >>> import jax.numpy as jnp, smdpx as sx
@@ -90,6 +91,7 @@ def check(
     >>> round(report.order), report.round_trip < 0.2, report.vjp_error < 1e-2
     (1, True, True)
     """
+    validate.check_concrete("check", drift, x, dt, t, args)
     if not dt > 0:
         raise ValueError(f"`dt` must be > 0; got {dt}.")
     fixed = next((step for step in step_drifts(drift) if step.dt is not None), None)

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .._types import State
-from ._validate import check_states, is_concrete
+from ._validate import check_concrete, check_states, is_concrete
 
 __all__ = ["NonFiniteWarning", "exploded", "exploded_draws", "finite", "largest", "warn_of_explosions"]
 
@@ -60,10 +60,7 @@ def finite(samples: State, xT: State | None = None) -> tuple[State, Int[np.ndarr
     >>> kept.tolist(), dropped.tolist()
     ([[1.0, 2.0], [1.5, 3.0]], [1, 0])
     """
-    if not is_concrete(samples, xT):
-        raise TypeError(
-            "`finite` looks at values, which `jax.jit` and `jax.vmap` do not know yet: call it on what they return."
-        )
+    check_concrete("finite", samples, xT, mend="call it on what they return")
     check_states(samples, "samples")
     leaves = jtu.tree_leaves(samples)
     if any(leaf.ndim < 2 for leaf in leaves) or len({leaf.shape[1] for leaf in leaves}) > 1:

@@ -34,6 +34,12 @@ def is_concrete(*xs: Any) -> bool:
     return not any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(xs))
 
 
+def check_concrete(name: str, *xs: Any, mend: str = "call it outside") -> None:
+    """Raise where a function that looks at values is called within a transformation, of whatever it is."""
+    if not is_concrete(*xs, jnp.zeros(())):  # within `jax.jit` what is made of nothing has no value either
+        raise TypeError(f"`{name}` looks at values, which `jax.jit` and `jax.vmap` do not know yet: {mend}.")
+
+
 def check_states(x: Any, name: str, what: str = "sample") -> Any:
     """The states as JAX arrays of their own precision, or an error: floating, with one leading axis, samples or cases.
 
