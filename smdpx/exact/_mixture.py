@@ -177,12 +177,12 @@ def _sample(mixture: GaussianMixture, n: int, key: Key) -> Float[Array, "n *stat
 def semidefinite_root(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """L with L Lᵀ = matrix, also for a singular matrix (a point mass), and differentiable there."""
     # jnp.linalg.cholesky gives NaN for a singular matrix, and eigh a NaN gradient for equal
-    # eigenvalues.
-    tolerance = jnp.finfo(matrix.dtype).eps * jnp.max(jnp.abs(jnp.diagonal(matrix)))
+    # eigenvalues. What rounding leaves of a pivot is counted in units of its own component, whatever the others'.
+    tolerances = jnp.finfo(matrix.dtype).eps * jnp.abs(jnp.diagonal(matrix))
 
     def eliminate(rest: Array, j: Array) -> tuple[Array, Array]:
         pivot = rest[j, j]
-        positive = pivot > tolerance
+        positive = pivot > tolerances[j]
         scale = jnp.where(positive, jax.lax.rsqrt(jnp.where(positive, pivot, 1)), 0)
         column = rest[:, j] * scale
         return rest - column[:, None] * column[None, :], column

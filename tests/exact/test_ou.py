@@ -114,6 +114,15 @@ def test_samples_have_the_marginals_moments(process):
     np.testing.assert_allclose(jnp.cov(samples.T), marginal.covariance(), rtol=0.05, atol=0.01)
 
 
+def test_samples_of_components_of_very_different_size_have_their_own_deviations():
+    sizes = jnp.array([1e3, 1e-2])
+    start = GaussianMixture(
+        jnp.zeros((1, 2)), covariances=(jnp.array([[1.0, 0.5], [0.5, 1.0]]) * jnp.outer(sizes, sizes))[None]
+    )
+    samples = start.sample(4000, key=jax.random.key(0)) / sizes[None]
+    np.testing.assert_allclose(jnp.cov(samples.T), [[1.0, 0.5], [0.5, 1.0]], atol=0.08)
+
+
 def test_posterior_samples_of_point_masses_are_the_points():
     samples = POINTS.sample_posterior(3.0, 0.0005, 4000, key=jax.random.key(0))
     np.testing.assert_allclose(jnp.abs(samples), 1)
