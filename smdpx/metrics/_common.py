@@ -72,11 +72,13 @@ def _kind(value: Any) -> str:
 
 
 def as_samples(name: str, value: Samples, least: int = 1) -> Float[np.ndarray, "n ..."]:
-    """Check that there are at least ``least`` samples, all known and finite; give them as a NumPy array."""
+    """Check that there are at least ``least`` samples, known and finite; give them to NumPy in 32 bits or more."""
     check_array(name, value)
     if value.ndim == 0 or value.shape[0] < least or value.size == 0:
         raise ValueError(f"`{name}` must hold at least {least} sample(s) on axis 0, got shape {value.shape}")
     array = np.asarray(value)
+    if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4:
+        array = array.astype(np.float32)  # half precision cannot count beyond 256 or 2,048 draws
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise ValueError(
@@ -145,7 +147,9 @@ def distance_sums(
     """Σⱼ |xᵢ - yⱼ| for each i, or over `which` j, holding at most about ``block`` numbers at once."""
     dtype = jnp.result_type(float)
     counted = np.ones(len(y), dtype) if which is None else np.asarray(which, dtype)
-    sums = _distance_sums(np.asarray(x, dtype), np.asarray(y, dtype), counted, block)
+    # Counting from their middle keeps digits that a far origin would take, where they are narrowed.
+    middle = np.mean(x, axis=0, dtype=np.float64)
+    sums = _distance_sums(np.asarray(x - middle, dtype), np.asarray(y - middle, dtype), counted, block)
     # In double precision from here: what the sums are for is a small difference of large means.
     return np.asarray(sums, np.float64)
 

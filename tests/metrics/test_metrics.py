@@ -108,6 +108,11 @@ def test_energy_distance_sees_dependence_between_components():
     assert metrics.energy_distance(jr.normal(K1, (1000, 2)), same) > 0.05
 
 
+def test_energy_distance_of_double_precision_does_not_see_the_origin():
+    a, b = np.random.default_rng(0).normal(size=(2, 200, 1)) + np.array([[[0.0]], [[1.0]]])
+    assert metrics.energy_distance(a + 1e8, b + 1e8) == pytest.approx(metrics.energy_distance(a, b), rel=1e-4)
+
+
 def test_energy_distance_in_blocks_equals_one_block():
     from smdpx.metrics._common import distance_sums
 
@@ -182,6 +187,13 @@ def test_crps_does_not_depend_on_the_number_of_draws():
     y, x = jr.normal(K0, (20_000,)), jr.normal(K1, (2, 20_000))
     # Draws and truths are of one normal: E|X - y| / 2 = 1/√π.
     assert metrics.crps(x, y).mean() == pytest.approx(1 / math.sqrt(math.pi), abs=0.02)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_crps_of_half_precision_counts_any_number_of_draws(dtype):
+    x = jr.normal(K0, (3000,)).astype(dtype)
+    wide = metrics.crps(x.astype(jnp.float32), jnp.zeros(()))
+    assert float(metrics.crps(x, jnp.zeros((), dtype))) == pytest.approx(float(wide), rel=1e-6)
 
 
 def test_covered_is_the_share_of_calibrated_draws_for_any_number_of_them():
