@@ -263,10 +263,11 @@ def _scale(end: Float[Array, "paths d"], targets: Float[Array, "cases d"]) -> Fl
     """The ends' standard deviation by component, 0 where all are the same, as x_T must then be too."""
     ends, xT = np.asarray(end, np.float64), np.asarray(targets, np.float64)
     mean, scale = ends.mean(axis=0), ends.std(axis=0)
-    fixed = scale <= 1e-6 * np.abs(mean)
+    rounding = float(jnp.finfo(end.dtype).eps) * np.abs(mean)
+    fixed = scale <= 8 * rounding
     if fixed.all():
         raise ValueError("All paths end at one state, which says nothing about where they began.")
-    other = np.abs(xT - mean) > 1e-5 * np.abs(mean)
+    other = np.abs(xT - mean) > 80 * rounding
     if (other & fixed).any():
         case, component = np.argwhere(other & fixed)[0]
         raise ValueError(

@@ -180,6 +180,17 @@ def test_a_component_that_is_the_same_for_all_has_no_say():
         neighbours(process, start, TS, jnp.array([[0.3, 6.0]]), 50, simulations=1000)
 
 
+def test_in_double_precision_a_component_far_from_zero_has_its_say():
+    with jax.enable_x64(True):
+        still, noise = sx.Drift(lambda t, x, args: 0 * x), sx.Diffusion(1.0)
+        start = lambda key, n: 1e8 + jr.normal(key, (n,))  # noqa: E731
+        found = sx.exact.neighbours(
+            still + noise, start, TS[[0, 5]], jnp.array([1e8 + 1]), 400, key=jr.key(0), simulations=8000
+        )
+        # N(½, ½) from the origin, after noise of variance 1.
+        assert float(found.samples.mean()) - 1e8 == pytest.approx(0.5, abs=4 * (0.5 / 400) ** 0.5)
+
+
 def test_it_prints_what_it_is():
     text = repr(gaussian())
     assert text.startswith("1000 draws of each of 2 cases from 50,000 simulations, within 0.")
@@ -206,7 +217,7 @@ def test_paths_that_explode_are_an_error():
 WRONG = [
     (ValueError, {"n": 8}, "`n` = 8 draws are too few for a regression on 1 components"),
     (ValueError, {"n": 200}, "`simulations` = 1,000 for 200 draws"),
-    (TypeError, {"n": 10.0}, "`n` counts samples"),
+    (TypeError, {"n": 10.0}, "`n` is a count"),
     (ValueError, {"xT": jnp.array([jnp.nan])}, "`xT` is not finite"),
     (ValueError, {"xT": jnp.array([[0.3, 0.3]])}, r"`x0\(key, n\)` and `xT` must hold states of one kind"),
     (ValueError, {"x0": lambda key, n: jnp.zeros(3)}, "must draw n states; asked for 500 it returned 3"),
