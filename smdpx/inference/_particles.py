@@ -198,7 +198,7 @@ def _check_counts(n: int, particles: int, components: int, times: int) -> None:
 def _check_noise(process: SDE, times: np.ndarray, one: State, args: Args) -> None:
     """Raise where a component has no noise at some time: there a step has no density."""
     g = jax.vmap(lambda t: ravel_pytree(process.diffusion.like(t, one, args))[0])(jnp.asarray(times, float))
-    if (without := np.argwhere(~(np.asarray(g) > 0))).size:
+    if (without := np.argwhere(np.asarray(g) == 0)).size:
         step, component = without[0]
         raise ValueError(
             f"Component {component} has no noise at t = {times[step]:g}, and a step without noise in every component "

@@ -56,6 +56,13 @@ def test_draws_are_those_of_a_mixture_of_linear_gaussian_posteriors():
         assert apart < 0.02
 
 
+def test_the_sign_of_a_noise_that_is_a_function_has_no_meaning():
+    # The weights of the particles that are led to the end are the same to chance.
+    plus, minus = (smoother(process=P + sx.Diffusion(lambda t, c=c: c), particles=400, n=100) for c in (0.5, -0.5))
+    assert abs(metrics.energy_distance(plus.samples[:, 0], minus.samples[:, 0])) < 0.05
+    assert float(plus.ess[0]) == pytest.approx(float(minus.ess[0]), rel=0.2)
+
+
 def test_a_branch_has_its_probability():
     exact = jax.vmap(lambda x: TWO_D.component_probabilities(1.0, x)[1])(ENDS)
     # Which start a draw belongs to, by the side of the plane between them, is known to a per cent or so.
@@ -121,7 +128,7 @@ def test_in_many_components_it_collapses_and_says_so():
         ({"ts": TS[:2]}, ValueError, "at least three times, two steps; got 2"),
         ({"particles": 30}, ValueError, "at least 40 for 1 components; got 30"),
         ({"n": 2}, ValueError, "`n` must be at least 4"),
-        ({"n": 2.5}, TypeError, "`n` counts samples"),
+        ({"n": 2.5}, TypeError, "`n` is a count"),
         ({"args": sx.PerSample(jnp.ones(1))}, ValueError, "once for each condition"),
         ({"process": sx.Drift(lambda t, x, args: 60 * x**3) + g}, ValueError, "not finite at the end.*finer steps"),
         ({"x0": jnp.ones((5, 2))}, ValueError, "states of one kind"),
