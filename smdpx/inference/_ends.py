@@ -82,7 +82,7 @@ def whole_number(name: str, value: Any) -> int:
     except TypeError:
         count = None
     if count is None:
-        raise TypeError(f"`{name}` counts samples and must be an integer; got {value!r}. Write `{name}=int(...)`.")
+        raise TypeError(f"`{name}` is a count and must be an integer; got {value!r}. Write `{name}=int(...)`.")
     if count < 1:
         raise ValueError(f"`{name}` must be at least 1; got {count}.")
     return count

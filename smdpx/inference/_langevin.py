@@ -10,13 +10,14 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array
 
-from .._types import Args, Key, State
+from .._types import Args, Key, RealScalarLike, State
 from ..equation._diffusion import Diffusion
 from ..equation._drift import Drift
 from ..equation._score import Score
 from ..solving import _validate as validate
 from ..solving._finite import warn_of_explosions
 from ..solving._solve import solved
+from ._ends import whole_number
 
 __all__ = ["langevin"]
 
@@ -24,9 +25,9 @@ __all__ = ["langevin"]
 def langevin(
     s: Score,
     x: State,
-    t: float,
+    t: RealScalarLike,
     *,
-    step: float,
+    step: RealScalarLike,
     steps: int,
     key: Key,
     args: Args = None,
@@ -42,7 +43,7 @@ def langevin(
         s: a `Score`. Where its g is 0 there is no score, and the component stays as it is.
         x: states of shape (samples, ...).
         t: the time to stay at.
-        step: ε > 0, in units of x². Good values: a hundredth of the variance of p_t.
+        step: ε > 0, in units of x²; may be traced. Good values: a hundredth of the variance of p_t.
         steps: how many, at least 1.
         key: a JAX key.
         args: handed to the network untouched.
@@ -51,7 +52,7 @@ def langevin(
         States shaped like x.
 
     Raises:
-        TypeError: s is no `Score`.
+        TypeError: s is no `Score`, or steps is no integer.
         ValueError: step or steps not positive, and as `solve`.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
@@ -61,13 +62,17 @@ def langevin(
     """
     if not isinstance(s, Score):
         raise TypeError(f"`langevin` needs a `Score`; got {s!r}. Pass `s`, without a coefficient.")
-    if not step > 0 or steps < 1:
-        raise ValueError(f"`langevin` needs step > 0 and steps >= 1; got {step} and {steps}.")
+    steps = whole_number("steps", steps)
+    known = validate.is_concrete(step)
+    if known and not 0 < float(step) < math.inf:
+        raise ValueError(f"`langevin` needs step > 0; got {step}.")
     x = validate.check_states(x, "x")
     now = jnp.asarray(t, validate.widest(x))
     # In its own time the iteration is Euler's method on dx = s dτ + √2 dW.
     climb = Drift(_Frozen(s, now)) + Diffusion(_Kick(s.g, now))
-    tau = step * np.arange(steps + 1)
+    # In double precision where the step is known, and else in its own.
+    unit = float(step) if known else jnp.asarray(step)
+    tau = unit * (np.arange(steps + 1) if known else jnp.arange(steps + 1, dtype=jnp.result_type(step)))
     ends, most, _ = solved(climb, x, tau, key, args, dfx.Euler(), saveat=dfx.SaveAt(t1=True))
     ends = jtu.tree_map(lambda leaf: leaf[:, -1], ends)
     warn_of_explosions(most, ends, "sample", like=x, mend="a smaller `step`")

@@ -70,7 +70,7 @@ def log_likelihood(
         A `LogLikelihood`: the log densities, their standard error, and the end states.
 
     Raises:
-        TypeError: an equation with noise.
+        TypeError: an equation with noise, or none; a key that is none.
         ValueError: a reverse equation, fewer than two probes, probes without a key, and as `solve`.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
@@ -82,12 +82,21 @@ def log_likelihood(
     """
     if isinstance(equation, SDE):
         raise TypeError(f"`log_likelihood` follows the flow; `{equation}` has noise. Write `P - s`.")
+    if not isinstance(equation, AbstractDrift):
+        raise TypeError(f"`log_likelihood` needs the flow, a drift such as `P - s`; got {type(equation).__name__}.")
+    if equation.direction is not Forward:
+        raise ValueError(
+            f"`log_likelihood` follows the flow forward, from x0 to where its density is known, and `{equation}` runs "
+            "backwards: write `P - s`, and increasing `ts`."
+        )
     if probes is not None and probes < 2:
         raise ValueError(
             f"`probes` must be at least 2 for a standard error, or None for the exact trace; got {probes}."
         )
     if (probes is None) != (key is None):
         raise ValueError("`key` goes with `probes`: give both for Hutchinson's estimate, neither for the exact trace.")
+    if key is not None:
+        validate.check_is_key(key)
     validate.check_times(ts, equation)
     x0 = validate.check_states(x0, "x0")
     validate.check_drifts(equation, x0, args, "x0")

@@ -84,7 +84,7 @@ def test_a_function_that_fails_at_vectors_keeps_its_own_error():
 @pytest.mark.usefixtures("as_users_run")
 @pytest.mark.parametrize("n", [10.5, 10.0, True, "10"])
 def test_the_number_of_samples_is_an_integer(n):
-    with pytest.raises(TypeError, match="`n` counts samples and must be an integer; got "):
+    with pytest.raises(TypeError, match="`n` is a count and must be an integer; got "):
         sample(P, jnp.ones(3), n)
 
 

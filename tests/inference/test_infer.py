@@ -130,9 +130,20 @@ def test_one_probe_has_no_standard_error():
         sx.log_likelihood(P - s, X0, FORTH, lambda x: OU.log_prob(T, x), probes=1, key=jr.key(0))
 
 
-def test_log_likelihood_of_the_reverse_flow_is_an_error():
-    with pytest.raises(ValueError, match="increasing"):
-        sx.log_likelihood(-P + s, X0, FORTH, lambda x: OU.log_prob(T, x))  # pyright: ignore
+@pytest.mark.parametrize("ts", [FORTH, BACK])
+def test_log_likelihood_of_the_reverse_flow_is_an_error(ts):
+    with pytest.raises(ValueError, match="runs backwards: write `P - s`, and increasing `ts`"):
+        sx.log_likelihood(-P + s, X0, ts, lambda x: OU.log_prob(T, x))  # pyright: ignore
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    ("equation", "how", "says"),
+    [(3, {}, "a drift such as `P - s`; got int"), (P - s, {"probes": 2, "key": 0}, "`key` must be a JAX key; got 0")],
+)
+def test_log_likelihood_names_what_is_of_another_kind(equation, how, says):
+    with pytest.raises(TypeError, match=says):
+        sx.log_likelihood(equation, X0, FORTH, lambda x: OU.log_prob(T, x), **how)
 
 
 def test_langevin_has_the_right_temperature():
@@ -144,10 +155,23 @@ def test_langevin_has_the_right_temperature():
     assert abs(float(jnp.mean((refined - modes) ** 2)) / variance - 1) < 0.12
 
 
-@pytest.mark.parametrize(("step", "steps"), [(0.0, 10), (0.1, 0)])
-def test_langevin_without_steps_is_an_error(step, steps):
-    with pytest.raises(ValueError, match="step > 0"):
+@pytest.mark.parametrize(
+    ("step", "steps", "says"), [(0.0, 10, "step > 0; got 0"), (0.1, 0, "`steps` must be at least 1")]
+)
+def test_langevin_without_steps_is_an_error(step, steps, says):
+    with pytest.raises(ValueError, match=says):
         sx.langevin(s, jnp.zeros(4), 1.0, step=step, steps=steps, key=jr.key(0))
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_langevin_takes_no_half_steps():
+    with pytest.raises(TypeError, match="`steps` is a count and must be an integer; got 2.5"):
+        sx.langevin(s, jnp.zeros(4), 1.0, step=0.1, steps=2.5, key=jr.key(0))  # pyright: ignore[reportArgumentType]
+
+
+def test_langevins_step_may_be_traced():
+    refined = lambda step: sx.langevin(s, jnp.zeros(4), 1.0, step=step, steps=2, key=jr.key(0))  # noqa: E731
+    np.testing.assert_allclose(jax.jit(refined)(jnp.array(0.1)), refined(0.1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("traced", ["score", "key"])
