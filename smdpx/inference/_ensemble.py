@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 
 from .._types import Key, RealScalarLike
 from ..solving import _validate as validate
+from ._ends import whole_number
 
 __all__ = ["ensemble_smoother"]
 
@@ -66,7 +67,8 @@ def ensemble_smoother(
         case costs two matrix-vector products.
 
     Raises:
-        TypeError: states that are no floating arrays; a noise or rtol that is no number; a key that is none.
+        TypeError: states that are no floating arrays; an n that is no integer; a noise or rtol that is no number; a key
+            that is none.
         ValueError: fewer than two members, shapes that do not match, values that are not finite, n, noise or rtol
             out of range; or an ensemble so small that all samples of a case would be equal.
 
@@ -77,6 +79,7 @@ def ensemble_smoother(
     ((10000, 2), ['1.0', '-1.0'], '1.5')
     """
     validate.check_is_key(key)
+    n = whole_number("n", n)
     _check(x0, xT, observed, n, noise, rtol)
     dtype = jnp.result_type(x0, xT, observed)
     members, state = x0.shape[0], x0.shape[1:]
@@ -150,7 +153,7 @@ def _check(x0: Any, xT: Any, observed: Any, n: int, noise: RealScalarLike, rtol:
             f"`observed` must have cases in front of the shape of one member of `xT`, {xT.shape[1:]}; got "
             f"{observed.shape}. For one case write `observed[None]`."
         )
-    if not 1 <= n <= x0.shape[0]:
+    if n > x0.shape[0]:
         raise ValueError(f"`n` must be in 1 ... {x0.shape[0]}, the number of members; got {n}.")
     for name, value in (("noise", noise), ("rtol", rtol)):
         if value is not None and np.shape(value) != ():

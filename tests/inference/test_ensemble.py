@@ -182,7 +182,7 @@ class TestErrors:
             ({"x0": jnp.ones((20, 3)).at[7].set(jnp.inf)}, "`x0` is not finite: sample 7"),
             ({"xT": jnp.ones((20, 3)).at[7].set(jnp.nan)}, "`xT` is not finite: sample 7"),
             ({"observed": jnp.full((2, 3), jnp.nan)}, "`observed` is not finite: sample 0 is the first of 2"),
-            ({"n": 0}, r"`n` must be in 1 ... 20.*got 0"),
+            ({"n": 0}, r"`n` must be at least 1; got 0"),
             ({"n": 21}, r"`n` must be in 1 ... 20.*got 21"),
             ({"noise": -0.1}, "`noise` must be finite and not negative; got -0.1"),
             ({"rtol": float("nan")}, "`rtol` must be finite and not negative; got nan"),
@@ -197,6 +197,7 @@ class TestErrors:
         [
             ({"x0": (jnp.ones(20), jnp.ones(20))}, "`x0` must be one array.*got tuple.*ravel_pytree"),
             ({"x0": jnp.ones((20, 3), int)}, r"`x0` must be floating.*x0.astype"),
+            ({"n": 4.0}, "`n` is a count and must be an integer; got 4.0"),
         ],
     )
     def test_of_types(self, arguments, message):
