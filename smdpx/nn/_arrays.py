@@ -53,7 +53,8 @@ def load_arrays(net: Net, file: str | os.PathLike[str]) -> Net:
 
     Raises:
         ValueError: the file is no such archive, or of another architecture: an array is missing, left over, of another
-            shape, or complex where a real one is wanted. The message says which.
+            shape, or complex where a real one is wanted, or of fractions where whole numbers are. The message says
+            which.
     """
     stored = _read(file)
     named = _named(net)
@@ -74,7 +75,11 @@ def load_arrays(net: Net, file: str | os.PathLike[str]) -> Net:
         )
 
     def replace(path: Any, leaf: Any) -> Any:
-        return jnp.asarray(stored[_name(path)], leaf.dtype) if eqx.is_array(leaf) else leaf
+        if not eqx.is_array(leaf):
+            return leaf
+        # NumPy's own arrays stay NumPy's, which may hold what JAX would narrow.
+        numbers = np if isinstance(leaf, np.ndarray) else jnp
+        return numbers.asarray(stored[_name(path)], leaf.dtype)
 
     return jtu.tree_map_with_path(replace, net)
 
@@ -104,9 +109,14 @@ def _storable(leaf: Any) -> Any:
 
 
 def _fits(array: np.ndarray, leaf: Any) -> bool:
-    loses = np.iscomplexobj(array) and not jnp.iscomplexobj(leaf)
-    return array.shape == leaf.shape and not loses
+    return array.shape == leaf.shape and _rank(array) <= _rank(leaf)
+
+
+def _rank(array: Any) -> int:
+    """Whole numbers, real ones, complex ones: none fits into one before it."""
+    kinds = (jnp.floating, jnp.complexfloating)
+    return next((i for i, kind in enumerate(kinds, start=1) if jnp.issubdtype(array.dtype, kind)), 0)
 
 
 def _kind(array: Any) -> str:
-    return f"{'complex ' if jnp.iscomplexobj(array) else ''}{array.shape}"
+    return f"{('whole ', '', 'complex ')[_rank(array)]}{array.shape}"

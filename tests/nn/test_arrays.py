@@ -64,6 +64,19 @@ def test_arrays_of_another_architecture_are_named(stored, message, tmp_path):
         load_arrays({"w": jnp.ones(3), "b": jnp.ones(2)}, tmp_path / "net.npz")
 
 
+def test_fractions_are_no_whole_numbers(tmp_path):
+    save_arrays({"n": jnp.array([1.5, 2.5])}, tmp_path / "net.npz")
+    with pytest.raises(ValueError, match=r"`n` is \(2,\) in the file, the network's whole \(2,\)"):
+        load_arrays({"n": jnp.array([1, 2])}, tmp_path / "net.npz")
+
+
+def test_arrays_of_numpy_stay_numpys(tmp_path):
+    net = {"n": np.arange(3), "w": np.array([0.1])}
+    save_arrays(net, tmp_path / "net.npz")
+    again = load_arrays(net, tmp_path / "net.npz")
+    assert eqx.tree_equal(again, net)
+
+
 def test_another_width_is_another_architecture(tmp_path):
     net = small("resnet")
     save_arrays(eqx.tree_at(lambda net: net.enc["in"]["w"], net, np.zeros((6, 2, 4, 4))), tmp_path / "net.npz")
