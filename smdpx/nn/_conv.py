@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
@@ -38,9 +39,9 @@ class Layer(NamedTuple):
 
 def sides(shape: int | tuple[int, ...], owner: str) -> tuple[int, ...]:
     """The shape of a network's fields, checked; an int n stands for (n, n)."""
-    if not isinstance(shape, int):
+    if not isinstance(shape, int | np.integer):
         check_shape(shape, owner)
-    lengths = (shape, shape) if isinstance(shape, int) else tuple(shape)
+    lengths = (int(shape),) * 2 if isinstance(shape, int | np.integer) else tuple(map(int, shape))
     if not 1 <= len(lengths) <= 3 or len(set(lengths)) > 1 or lengths[0] < 1:
         raise ValueError(
             f"`shape` must be that of a square field, n or (n, n) with n >= 1, or (n,) or (n, n, n), got {shape}: "
@@ -85,11 +86,16 @@ def as_field(
         batch = " For a batch, write `jax.vmap(net, in_axes=(None, 0))(t, x)`."
         raise ValueError(f"`x` must be {expected}, got shape {x.shape}.{batch if x.ndim > len(shape) else ''} {mend}")
     if x.dtype != dtype:
-        raise TypeError(
-            f"`x` is {x.dtype} and the network's weights are {dtype}. Write `x.astype(jnp.{dtype})`, or build the "
-            f"network with `dtype=jnp.{x.dtype}`"
-        )
+        raise TypeError(f"`x` is {x.dtype} and the network's weights are {dtype}. {_of_precision(x.dtype, dtype)}")
     return x
+
+
+def _of_precision(got: Any, wanted: Any) -> str:
+    """What to write where only the precision is another."""
+    if jnp.issubdtype(got, jnp.complexfloating):
+        return "Give the field, not its spectrum: `jnp.fft.irfftn(x)`"
+    floats = jnp.issubdtype(got, jnp.floating)
+    return f"Write `x.astype(jnp.{wanted})`{f', or build the network with `dtype=jnp.{got}`' if floats else ''}"
 
 
 def conv(

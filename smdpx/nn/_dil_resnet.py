@@ -11,6 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
@@ -53,8 +54,8 @@ class DilResNet(eqx.Module):
             dimensions alike) and "b" (out,).
 
     Raises:
-        ValueError: ``shape`` has unequal sides, a count or a dilation is not positive, or ``boundary`` is neither word;
-            or, when called, x is not one field of the network's shape.
+        ValueError: ``shape`` has unequal sides, a count or a dilation is not positive, ``channels`` are not two, or
+            ``boundary`` is neither word; or, when called, x is not one field of the network's shape.
         TypeError: when called, x has another precision than the weights.
 
     >>> import jax, jax.numpy as jnp
@@ -81,6 +82,10 @@ class DilResNet(eqx.Module):
         key: Key,
         dtype: jax.typing.DTypeLike | None = None,
     ):
+        if channels is not None and np.shape(channels) != (2,):
+            raise ValueError(
+                f"`channels` must be two counts, of the fields that come in and go out, such as (3, 3), got {channels}"
+            )
         at_least_1(width=width, blocks=blocks, dilations=min(dilations, default=0), channels=min(channels or (1,)))
         check_boundary(boundary)
         self.shape = sides(shape, "DilResNet")

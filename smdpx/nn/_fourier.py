@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from .._types import Args, RealScalarLike
 from ..equation._linear import Fourier, squared_wavenumbers
-from ._one_array import check_one_array
+from ._one_array import as_state
 
 
 class FourierFilter(eqx.Module):
@@ -88,7 +88,7 @@ class FourierFilter(eqx.Module):
             ValueError: ``x`` is not one field of the network's size.
         """
         del args
-        check_one_array(x, "FourierFilter")
+        x = as_state(x, "FourierFilter")
         if x.shape != (self.n, self.n):
             raise ValueError(
                 f"`x` should be one field of shape {(self.n, self.n)}, got {x.shape}; batch with `jax.vmap`."

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._types import Args, RealScalarLike
-from ._one_array import check_one_array
+from ._one_array import as_state
 
 
 class Grid(eqx.Module):
@@ -82,7 +82,7 @@ class Grid(eqx.Module):
             ValueError: ``x`` is not a scalar.
         """
         del args
-        check_one_array(x, "Grid")
+        x = as_state(x, "Grid")
         if x.shape != ():
             raise ValueError(
                 f"`x` must be a scalar state, got shape {x.shape}. For a batch, write "

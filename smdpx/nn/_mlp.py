@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from .._types import Args, Key, RealScalarLike
 from ..solving._validate import levels_to_user
 from ._named import as_name, by_name
-from ._one_array import check_one_array, check_shape
+from ._one_array import as_state, check_shape
 
 # Draws are counted in powers of two from here on: small networks share one compiled draw.
 _FEWEST_DRAWS = 2**14
@@ -89,11 +89,12 @@ class MLP(eqx.Module):
         if any(width < 1 for width in widths):
             raise ValueError(f"`widths` must be positive, got {widths}")
         check_shape(shape, "MLP")
+        shape = tuple(map(int, shape))
         size = math.prod(shape)
         sizes = (size + 1, *widths, size)
         dtype = jnp.result_type(float) if dtype is None else dtype
         self.weights, self.biases = _init_arrays(key, sizes, dtype)
-        self.shape = tuple(shape)
+        self.shape = shape
         self.activation = activation
         self.t_min = float(t_min)
         self.x_scale = float(x_scale)
@@ -115,7 +116,7 @@ class MLP(eqx.Module):
             TypeError: a tree of arrays.
         """
         del args
-        check_one_array(x, "MLP")
+        x = as_state(x, "MLP")
         if x.shape != self.shape:
             raise ValueError(
                 f"`x` must be one state of shape {self.shape}, got shape {x.shape}. For a batch, "

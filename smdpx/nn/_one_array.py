@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 
-__all__ = ["check_one_array", "check_shape"]
+__all__ = ["as_state", "check_one_array", "check_shape"]
 
 _MEND = (
     "For states that are trees write a small `eqx.Module` that joins their arrays, calls the network, and takes what "
@@ -18,11 +21,18 @@ def check_one_array(x: Any, owner: str) -> None:
         raise TypeError(f"`{owner}` takes states that are one array; got {_kind(x)}. {_MEND}")
 
 
+def as_state(x: Any, owner: str) -> jax.Array:
+    """One state as an array, or an error; whole numbers as floats, or times would be cut to whole numbers too."""
+    check_one_array(x, owner)
+    x = jnp.asarray(x)
+    return x.astype(float) if jnp.issubdtype(x.dtype, jnp.integer) else x
+
+
 def check_shape(shape: Any, owner: str) -> None:
     """Raise where a shape is not that of one array."""
-    if isinstance(shape, int) or not all(isinstance(n, int) for n in jtu.tree_leaves(shape)):
+    if isinstance(shape, int) or not all(isinstance(n, int | np.integer) for n in jtu.tree_leaves(shape)):
         raise TypeError(f"`{owner}(shape=...)` must be a tuple of integers, such as (3,); got {shape!r}.")
-    if not isinstance(shape, tuple | list) or any(not isinstance(n, int) for n in shape):
+    if not isinstance(shape, tuple | list) or any(not isinstance(n, int | np.integer) for n in shape):
         raise TypeError(f"`{owner}(shape=...)` must be the shape of one array; got {_kind(shape)}. {_MEND}")
 
 

@@ -3,8 +3,10 @@
 # Wrong on purpose.
 # pyright: reportArgumentType=false
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import smdpx as sx
@@ -37,6 +39,47 @@ def test_a_tree_of_scalars_inside_of_whitened_is_refused_so_too():
     net = sx.nn.Whitened(sx.nn.MLP((2,), (4,), key=KEY), paths)
     with pytest.raises((TypeError, ValueError), match="`MLP` takes states that are one array; got a dict of 'u', 'v'"):
         sx.fit(-sx.Drift(lambda t, x, args: x) + 2 * sx.Score(net, sx.Diffusion(0.1)), paths, key=KEY)
+
+
+@pytest.mark.parametrize("x", [1, np.int64(1), jnp.array(1), 1.0], ids=["int", "NumPy's", "JAX's", "float"])
+@pytest.mark.parametrize("name", ["MLP", "Grid"])
+def test_a_number_is_a_state_whatever_its_type(name, x):
+    net = sx.nn.MLP(widths=(4,), key=KEY) if name == "MLP" else ramp()
+    assert float(net(0.5, x)) == float(net(0.5, jnp.array(1.0)))
+
+
+def ramp():
+    net = sx.nn.Grid((0.0, 2.0), (0.0, 1.0), shape=(2, 2))
+    return eqx.tree_at(lambda net: net.values, net, jnp.array([[0.0, 1.0], [2.0, 3.0]]))
+
+
+def test_a_filter_takes_whole_numbers_as_numbers():
+    net = sx.nn.FourierFilter(4, t_min=0.1, t_max=1.0)
+    net = eqx.tree_at(lambda net: net.values, net, jax.random.normal(KEY, net.values.shape))
+    whole = jnp.arange(16).reshape(4, 4)
+    np.testing.assert_array_equal(net(0.5, whole), net(0.5, whole.astype(float)))
+
+
+@pytest.mark.parametrize("shape", [np.int64(8), (np.int64(8),)], ids=["a side", "a shape"])
+def test_sides_may_be_numpys_integers(shape):
+    net = sx.nn.DilResNet(shape, 2, 1, key=KEY)
+    assert net.shape == ((8,) if isinstance(shape, tuple) else (8, 8))
+    assert sx.nn.MLP((np.int64(3),), (4,), key=KEY).shape == (3,)
+
+
+@pytest.mark.parametrize("channels", [(3,), 3, (1, 2, 3)])
+def test_channels_are_two(channels):
+    with pytest.raises(ValueError, match=r"`channels` must be two counts.*such as \(3, 3\), got"):
+        sx.nn.DilResNet(8, 2, 1, channels=channels, key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mend"),
+    [("int32", r"Write `x.astype\(jnp.float32\)`$"), ("complex64", "Give the field, not its spectrum")],
+)
+def test_what_is_no_float_is_no_field_of_any_network(dtype, mend):
+    with pytest.raises(TypeError, match=f"`x` is {dtype} and the network's weights are float32. {mend}"):
+        sx.nn.DilResNet((8,), 2, 1, key=KEY)(0.1, jnp.ones(8, dtype))
 
 
 @pytest.mark.parametrize("kind", [sx.nn.MLP, sx.nn.DilResNet], ids=["MLP", "DilResNet"])
