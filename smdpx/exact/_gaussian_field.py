@@ -78,7 +78,7 @@ class LinearGaussianField(eqx.Module):
         dt: the step of the discrete process, positive.
 
     Raises:
-        ValueError: a shape does not fit, or a variance, g or dt has the wrong sign.
+        ValueError: a shape does not fit, variances or rates are not even, or a variance, g or dt has the wrong sign.
 
     Example:
         >>> import jax
@@ -120,6 +120,8 @@ class LinearGaussianField(eqx.Module):
         for name, value in (("variances", variances), ("g", g)):
             if is_concrete(value) and np.any(np.asarray(value) < 0):
                 raise ValueError(f"`{name}` should not be negative, got a minimum of {np.min(value)}.")
+        for name, value in (("variances", self.variances), ("rates", self.rates)):
+            _check_even(name, value)
         if dt is not None and is_concrete(dt) and not float(dt) > 0:
             raise ValueError(f"`dt` should be positive, got {dt}; leave it out for continuous time.")
         self.g = jnp.asarray(g, self.variances.dtype)
@@ -244,6 +246,22 @@ class LinearGaussianField(eqx.Module):
 
     def _coloured(self, variance: Float[Array, "n n"], key: Key) -> Float[Array, "n n"]:
         return self._filter(jnp.sqrt(variance), jax.random.normal(key, variance.shape, variance.dtype))
+
+
+def _check_even(name: str, value: Float[Array, "n n"]) -> None:
+    """Raise where known numbers of waves k and -k differ: real fields have no such modes, and one of them would win."""
+    if not is_concrete(value):
+        return
+    numbers = np.asarray(value)
+    mirrored = np.roll(numbers[::-1, ::-1], 1, axis=(0, 1))
+    off = np.abs(numbers - mirrored) > 1e-4 * np.maximum(np.abs(numbers), np.abs(mirrored))
+    if off.any():
+        i, j = (int(place[0]) for place in np.nonzero(off))
+        n = len(numbers)
+        raise ValueError(
+            f"`{name}` should be even in k, since the fields are real; got {numbers[i, j]:g} at {(i, j)} and "
+            f"{mirrored[i, j]:g} at {(-i % n, -j % n)}. They are in the order of `jnp.fft.fft2`."
+        )
 
 
 class _LinearFunction(eqx.Module):

@@ -117,6 +117,10 @@ def test_mode_zero_has_no_posterior_mean_and_a_finite_score():
         (lambda: LinearGaussianField(jnp.ones((4, 8)), g=0.1), "`variances` should have shape"),
         (lambda: LinearGaussianField(-jnp.ones((8, 8)), g=0.1), "`variances` should not be"),
         (lambda: LinearGaussianField(jnp.ones((8, 8)), jnp.ones(8), g=0.1), "`rates` should have"),
+        (
+            lambda: LinearGaussianField(jnp.ones((4, 4)).at[0, 3].set(5.0), g=0.1),
+            r"`variances` should be even in k.*got 1 at \(0, 1\) and 5 at \(0, 3\)",
+        ),
         (lambda: LinearGaussianField(jnp.ones((8, 8)), g=-0.1), "`g` should not be negative"),
         (lambda: LinearGaussianField(jnp.ones((8, 8)), g=0.1, dt=0.0), "`dt` should be positive"),
         (lambda: SMALL.score(T, jnp.zeros((16, 16))), "batch with `jax.vmap`"),
