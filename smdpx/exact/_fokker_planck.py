@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
 from ._finite_volume import REACH, Pair, Problem, march, tabulate
-from ._mixture import GaussianMixture
+from ._mixture import GaussianMixture, float_dtype
 
 
 class FokkerPlanck1D(eqx.Module):
@@ -127,8 +127,7 @@ class FokkerPlanck1D(eqx.Module):
         """
         del args
         score = _elementwise(_score, self, t, x)
-        dtype = getattr(x, "dtype", score.dtype)
-        return score.astype(dtype) if jnp.issubdtype(dtype, jnp.floating) else score
+        return score.astype(float_dtype(x, score.dtype))
 
     def component_probabilities(self, t: RealScalarLike, x: ArrayLike) -> Float[Array, "*batch k"]:
         """P(x_0 came from component k | x_t = x): for point masses the posterior of x_0.

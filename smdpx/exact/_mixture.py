@@ -81,7 +81,7 @@ class GaussianMixture(eqx.Module):
             x: one state, shape () or (d,).
         """
         score = _score(self, self._vector(x))
-        return score.reshape(self.shape).astype(_float_dtype(x, self.means.dtype))
+        return score.reshape(self.shape).astype(float_dtype(x, self.means.dtype))
 
     def component_probabilities(self, x: ArrayLike) -> Float[Array, " k"]:
         """P(component k | x) = w_k N(x; μ_k, Σ_k) / p(x).
@@ -195,9 +195,10 @@ def is_concrete(value: Any) -> bool:
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
 
 
-def _float_dtype(x: Any, default: Any) -> Any:
+def float_dtype(x: Any, default: Any) -> Any:
     dtype = getattr(x, "dtype", None)
-    return dtype if dtype is not None and jnp.issubdtype(dtype, jnp.floating) else default
+    floats = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    return jax.dtypes.canonicalize_dtype(dtype) if floats else default
 
 
 def _as_means(means: Numbers) -> Array:

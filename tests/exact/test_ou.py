@@ -144,6 +144,10 @@ def test_score_keeps_its_own_precision_and_the_states_under_x64():
         assert narrow == pytest.approx(float(wide.score(0.5, jnp.array(0.4))), rel=1e-5)
 
 
+def test_score_of_a_double_is_single_where_double_precision_is_off():
+    assert SCALAR.score(0.5, np.float64(0.4)).dtype == jnp.float32
+
+
 def test_drift_is_a_rate():
     x = jnp.array([0.2, -0.3])
     np.testing.assert_allclose(MATRIX.drift(0.0, x, None), A @ x)
