@@ -69,7 +69,7 @@ def field(
     """
     from matplotlib import colors
 
-    t, x = jnp.asarray(ts, jnp.float32), jnp.asarray(xs, jnp.float32)
+    t, x = jnp.asarray(ts, float), jnp.asarray(xs, float)
     values = np.array(_over(f, t, x, None))
     if density is not None:
         log_p = np.asarray(_over(density, t, x))

@@ -3,6 +3,8 @@
 # Wrong on purpose.
 # pyright: reportArgumentType=false
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,6 +26,13 @@ def axes():
 def test_each_trajectory_is_a_line(axes):
     sx.plot.paths(axes, TS, X, most=2)
     assert len(axes.lines) == 2
+
+
+def test_a_network_in_double_precision_is_drawn(axes):
+    with jax.enable_x64(True):
+        net = sx.nn.MLP(widths=(4,), key=jax.random.key(0))
+        image = sx.plot.field(axes, net, TS, TS, limit=1.0)
+        np.testing.assert_allclose(image.get_array()[1, 0], net(TS[0], jnp.array(TS[1])))
 
 
 @pytest.mark.usefixtures("as_users_run")
