@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from .._types import Args, RealScalarLike
 from ..equation._linear import Fourier
-from ..solving._validate import is_concrete
+from ..solving._validate import check_precision, is_concrete
 
 
 class Burgers(eqx.Module):
@@ -35,6 +35,7 @@ class Burgers(eqx.Module):
 
     Raises:
         ValueError: an argument out of its range; or, when called, a field that is not (n,).
+        TypeError: when called, a field of whole or of complex numbers.
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> burgers = sx.physics.Burgers(64, viscosity=0.1)
@@ -144,3 +145,4 @@ class Burgers(eqx.Module):
                 f"`Burgers({self.n})` acts on one field of shape {(self.n,)}; got shape {x.shape}. For a batch write "
                 "`jax.vmap`; for other sizes `Burgers(n)`, or `sx.data.resample(x, n, axes=(-1,))`."
             )
+        check_precision(x.dtype, "x")

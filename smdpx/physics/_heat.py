@@ -5,11 +5,11 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from .._types import Args, RealScalarLike
 from ..equation._linear import Fourier, squared_wavenumbers
+from ..solving._validate import check_precision, is_concrete
 
 
 class Heat(eqx.Module):
@@ -25,6 +25,7 @@ class Heat(eqx.Module):
 
     Raises:
         ValueError: n or alpha out of range; or, when called, a field that is not (n, n).
+        TypeError: when called, a field of whole or of complex numbers.
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> heat = sx.physics.Heat(8)
@@ -39,7 +40,7 @@ class Heat(eqx.Module):
     def __check_init__(self) -> None:
         if self.n < 2:
             raise ValueError(f"`Heat` needs at least 2 pixels a side; got n = {self.n}.")
-        if not isinstance(self.alpha, Tracer) and not 0 < float(self.alpha) < float("inf"):
+        if is_concrete(self.alpha) and not 0 < float(self.alpha) < float("inf"):
             raise ValueError(f"`Heat` needs a conductivity alpha > 0; got {self.alpha}.")
 
     def __call__(self, t: RealScalarLike, x: Float[Array, "n n"], args: Args = None) -> Float[Array, "n n"]:
@@ -78,4 +79,5 @@ class Heat(eqx.Module):
                 f"`Heat({self.n})` acts on one field of shape {(self.n, self.n)}; got shape {x.shape}. For a batch "
                 "write `jax.vmap`; for other sizes `Heat(n)`."
             )
+        check_precision(x.dtype, "x")
         return self

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from .._types import Args, RealScalarLike
 from ..equation._linear import Fourier, squared_wavenumbers
-from ..solving._validate import is_concrete
+from ..solving._validate import check_precision, is_concrete
 from . import _jax_cfd
 
 
@@ -73,6 +73,7 @@ class Turbulence(eqx.Module):
     Raises:
         ImportError: when called, jax-cfd is not installed: `pip install "smdpx[cfd]"`.
         ValueError: an argument out of its range; or, when called, a field that is not (n, n).
+        TypeError: when called, a field of whole or of complex numbers.
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> flow = sx.physics.Turbulence(16, viscosity=0.01, forcing=None)
@@ -213,3 +214,4 @@ class Turbulence(eqx.Module):
                 f"`Turbulence({self.n})` acts on one vorticity of shape {(self.n, self.n)}; got shape {x.shape}. For a "
                 "batch write `jax.vmap`; for other sizes `Turbulence(n)`, or `sx.data.resample(x, n)`."
             )
+        check_precision(x.dtype, "x")

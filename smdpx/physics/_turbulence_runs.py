@@ -88,7 +88,8 @@ class TurbulenceRuns(eqx.Module):
         for name, value in (("dt", self.dt), ("std", self.std)):
             if not 0 < value < float("inf"):
                 raise ValueError(f"`TurbulenceRuns`: `{name}` must be > 0; got {value}.")
-        if not 0 < self._viscosities()[0] <= self._viscosities()[1] < float("inf"):
+        ends = self._viscosities()
+        if len(ends) != 2 or not 0 < ends[0] <= ends[1] < float("inf"):
             raise ValueError(
                 f"`TurbulenceRuns`: `viscosity` is one number > 0, or a lower and an upper one; got {self.viscosity}."
             )

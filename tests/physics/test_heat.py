@@ -135,6 +135,22 @@ def test_there_are_at_least_two_pixels_a_side():
         Heat(1)
 
 
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: HEAT.step(x, 0.1),
+        lambda x: HEAT(0.0, x),
+        lambda x: sx.physics.Burgers(8).step(0.0, x[0], 0.1),
+        lambda x: sx.physics.Turbulence(8).step(x, 0.1),
+    ],
+    ids=["heat's step", "heat's rate", "Burgers", "turbulence"],
+)
+def test_whole_numbers_are_no_field_whose_changes_would_be_cut_to_whole_numbers(call):
+    with pytest.raises(TypeError, match=r"`x` must be floating, got dtype int32: write `x.astype\(jnp.float32\)`"):
+        call(jnp.arange(64).reshape(8, 8))
+
+
 SCORE = sx.Score(Slope(-1.0), sx.Diffusion(0.1))
 
 

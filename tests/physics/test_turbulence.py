@@ -312,6 +312,7 @@ def test_a_forcing_has_the_points_shape():
         ({"dt": 0.0}, "`dt` must be > 0; got 0.0"),
         ({"std": -1.0}, "`std` must be > 0"),
         ({"viscosity": (1e-3, 1e-4)}, "a lower and an upper one"),
+        ({"viscosity": (1e-4, 1e-3, 1e-2)}, "a lower and an upper one"),
         ({"flow": "laminar"}, '"isotropic" or "kolmogorov"; got \'laminar\''),
     ],
 )
