@@ -78,7 +78,7 @@ def warn_of_a_wide_start(table: Moments, ts: Any) -> None:
     if not is_concrete(table):
         return
     first, second = np.asarray(ts).reshape(-1, np.shape(ts)[-1])[0, :2]
-    if abs(table.times[1] - second) >= 1e-3 * (second - first):
+    if abs(float(table.times[1]) - second) >= 1e-3 * (second - first):
         return
     step = float(second - first)
     start, after = (np.asarray(table.variance[m], np.float64) for m in (0, 1))

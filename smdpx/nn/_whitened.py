@@ -185,9 +185,15 @@ class Whitened(eqx.Module):
 
     def _check(self, x: State) -> None:
         """Raise where a state is not like those that the moments are of."""
+        trees = jtu.tree_structure(self.bases.value, is_leaf=_is_basis), jtu.tree_structure(x)
+        if trees[0] != trees[1]:
+            raise TypeError(
+                f"`Whitened` was made from trajectories whose states are {trees[0]}; got one state that is {trees[1]}. "
+                "Give states like those, or make it anew from these."
+            )
         tables = jtu.tree_leaves(self.scales.value, is_leaf=_is_moments)
         made, got = [table.mean.shape[1:] for table in tables], [jnp.shape(leaf) for leaf in jtu.tree_leaves(x)]
-        if made != got and len(made) == len(got):
+        if made != got:
             one = len(made) == 1
             raise ValueError(
                 f"`Whitened` was made from trajectories whose states have shape {made[0] if one else made}; got one "
@@ -200,7 +206,7 @@ class Whitened(eqx.Module):
 
     def _map(self, f: Callable[..., Any], here: Any, *states: State) -> Any:
         """f(basis, scales, array, ...) of each array of the state."""
-        return jtu.tree_map(f, self.bases(), here, *states, is_leaf=lambda leaf: isinstance(leaf, AbstractLinear))
+        return jtu.tree_map(f, self.bases(), here, *states, is_leaf=_is_basis)
 
 
 def _gaussian(L: AbstractLinear, here: Scales, x: Array) -> Array:
@@ -246,6 +252,10 @@ def _between(x: Array, ends: tuple[float, float]) -> Array:
 def _inverse(x: Array) -> Array:
     """1/x, and 0 where x is: what does not vary has no scale, and no part in a score."""
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
+
+
+def _is_basis(leaf: Any) -> bool:
+    return isinstance(leaf, AbstractLinear)
 
 
 def _is_moments(leaf: Any) -> bool:

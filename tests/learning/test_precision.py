@@ -54,3 +54,10 @@ def test_single_precision_weights_train_on_double_precision_data(make):
 def test_a_solver_that_needs_noise_is_refused_before_anything_is_compiled():
     with pytest.raises(TypeError, match="`ShARK` solves SDEs, and .* has no noise"):
         fit(sx.Trajectories(jnp.ones((3, 6)), TS), sx.Score(Slope(1.0), g), loss=sx.WindowLoss(solver=dfx.ShARK()))
+
+
+def test_scales_of_single_precision_states_are_single_where_double_precision_is_on():
+    with double_precision():
+        x = 1 + np.cumsum(np.random.default_rng(0).normal(size=(32, 6)).astype("f"), axis=1)
+        net = sx.nn.Whitened(sx.nn.MLP(widths=(4,), key=jax.random.key(0), dtype="float32"), sx.Trajectories(x, TS))
+        assert net(0.5, jnp.array(1.0, "float32")).dtype == jnp.float32

@@ -41,6 +41,14 @@ def test_a_tree_of_scalars_inside_of_whitened_is_refused_so_too():
         sx.fit(-sx.Drift(lambda t, x, args: x) + 2 * sx.Score(net, sx.Diffusion(0.1)), paths, key=KEY)
 
 
+def test_whitened_names_a_state_of_another_tree():
+    net = sx.nn.Whitened(
+        sx.nn.MLP((3,), (4,), key=KEY), sx.Trajectories(jax.random.normal(KEY, (20, 3, 3)), [0.0, 0.5, 1.0])
+    )
+    with pytest.raises(TypeError, match="whose states are .*; got one state that is .*'u'.*Give states like those"):
+        net(0.5, TREE)
+
+
 @pytest.mark.parametrize("x", [1, np.int64(1), jnp.array(1), 1.0], ids=["int", "NumPy's", "JAX's", "float"])
 @pytest.mark.parametrize("name", ["MLP", "Grid"])
 def test_a_number_is_a_state_whatever_its_type(name, x):
