@@ -22,6 +22,8 @@ PAGES = [
     "docs/your-program.md",
     "docs/calibration.md",
     "docs/exact.md",
+    "docs/scales.md",
+    "docs/deterministic.md",
 ]
 
 # Sizes of the pages' blocks, made small: the blocks are tested here, not what they find out.
@@ -61,6 +63,11 @@ def test_the_blocks_of_a_page_run_in_order(page):
         code = re.sub(long, short, code)
     # Their programs are run once: a quick compilation is worth more than a fast program.
     assert run(code, JAX_DISABLE_MOST_OPTIMIZATIONS="1").strip()
+
+
+def test_no_page_with_blocks_is_left_out():
+    pages = ["README.md", *(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+    assert {page for page in pages if blocks(page)} == set(PAGES)
 
 
 def test_the_readmes_example_has_at_most_15_lines():
