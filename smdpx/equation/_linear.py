@@ -5,6 +5,9 @@
 A function given to `Drift` or `Score` may have a method `linear(t)` that returns its L. The algebra adds
 them up, so that `-P + 2*s` has one too, and `ExponentialEuler` and `ExponentialHeun` treat it exactly. Of a state that
 is a tree L is a tree like it: an operator for each array, or None for an array that has no stiff part.
+
+What pulls towards a mean, L(t) (x - m(t)), is stated as L x + b, with b as the `offset` of L: where L changes within a
+step, a solver has to know that b changes with it.
 """
 
 from __future__ import annotations
@@ -64,9 +67,20 @@ class AbstractLinear(eqx.Module):
     def from_basis(self, coefficients: Inexact[Array, ...], x: Array) -> Array:
         """The state with these coefficients, shaped and typed like x."""
 
+    @property
+    def beside(self) -> Array | None:
+        """Of L x + b, such as a pull L (x - m) towards a mean, the coefficients B b: `offset`; None for 0."""
+        return getattr(self, "offset", None)
+
     def with_rates(self, rates: Array) -> AbstractLinear:
         """The operator of these rates in the same basis."""
         return eqx.tree_at(lambda L: L.rates, self, rates)
+
+    def with_offset(self, offset: Array | None) -> AbstractLinear:
+        """The same operator, and b beside it; where it has no such field, as it is."""
+        if not hasattr(self, "offset"):
+            return self
+        return eqx.tree_at(lambda L: L.offset, self, offset, is_leaf=lambda leaf: leaf is None)
 
     def __call__(self, x: Array) -> Array:
         """The operator applied to one state."""
@@ -88,11 +102,18 @@ class AbstractLinear(eqx.Module):
         except ValueError:
             shapes = f"{self.rates.shape} and {other.rates.shape}"
             raise ValueError(f"The stiff linear parts of one equation act on one state; got rates {shapes}.") from None
-        return self.with_rates(rates)
+        given = [b for b in (self.beside, other.beside) if b is not None]
+        offset = jnp.add(*jnp.broadcast_arrays(*given)) if len(given) == 2 else next(iter(given), None)
+        return self.with_rates(rates).with_offset(offset)
 
     def __rmul__(self, c: RealScalarLike) -> AbstractLinear:
         c = c if isinstance(c, int | float) else jnp.asarray(c).astype(self.rates.dtype)
-        return self.with_rates(c * self.rates)
+        return self.times(c)
+
+    def times(self, c: Any) -> AbstractLinear:
+        """The operator, and what is beside it, by a number or by one for each rate."""
+        scaled, b = self.with_rates(c * self.rates), self.beside
+        return scaled if b is None else scaled.with_offset(jnp.asarray(c, b.dtype) * b)
 
 
 class Diagonal(AbstractLinear):
@@ -100,6 +121,7 @@ class Diagonal(AbstractLinear):
 
     Args:
         rates: one per component, or one for all.
+        offset: b of L x + b, one per component, where there is one.
 
     Raises:
         TypeError: rates that are complex.
@@ -110,6 +132,7 @@ class Diagonal(AbstractLinear):
     """
 
     rates: Array = eqx.field(converter=_real)
+    offset: Array | None = None
 
     @classmethod
     def like(cls, x: Array) -> Diagonal:
@@ -133,6 +156,7 @@ class Fourier(AbstractLinear):
             (n, m // 2 + 1), for fields (n,) of shape (n // 2 + 1,).
         axes: the periodic axes, in the order of `jnp.fft.rfftn`; each component along the others, the channels, has
             rates of its own. Default: all.
+        offset: the coefficients of b in L x + b, where there is one, shaped like the rates.
 
     Raises:
         TypeError: rates that are complex.
@@ -149,6 +173,7 @@ class Fourier(AbstractLinear):
 
     rates: Array = eqx.field(converter=_real)
     axes: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    offset: Array | None = None
 
     def __add__(self, other: Any) -> AbstractLinear:
         if isinstance(other, Fourier) and other.rates.ndim == self.rates.ndim and other.alike != self.alike:

@@ -205,7 +205,7 @@ def _half_square(L: AbstractLinear | None, g: Any) -> AbstractLinear | None:
     if L is None:
         return None
     if isinstance(L, Diagonal):  # component by component, like the noise
-        return L.with_rates(0.5 * g**2 * L.rates)
+        return L.times(0.5 * g**2)
     if np.shape(g) != ():
         raise TypeError(
             f"The stiff linear part of a score needs a g that is one number at each time, for each array; got {g}."

@@ -151,7 +151,8 @@ class Whitened(eqx.Module):
                 return None
             share = _share(table, here, other.rates)
             more = jnp.where(share > 0, share * (-_inverse(here.variance) - other.rates), 0)
-            return own.with_rates(more.astype(own.rates.dtype))
+            towards = _pull(own, -share * _inverse(here.variance), here)  # with D's own, which is about 0
+            return towards.with_rates(more.astype(own.rates.dtype))
 
         return self._map(rest, self.scales(), self._here(t), balance)
 
@@ -168,8 +169,8 @@ class Whitened(eqx.Module):
         return self._map(scale, here, self.net(clock, self._map(bounded, here, x), args))
 
     def linear(self, t: RealScalarLike) -> PyTree[AbstractLinear]:
-        """The Gaussian's part, as an operator; of a state that is a tree, one for each array."""
-        return self._map(lambda L, here: L.with_rates(-_inverse(here.variance)), self._here(t))
+        """The Gaussian's part, as an operator with its offset; of a state that is a tree, one for each array."""
+        return self._map(lambda L, here: _pull(L, -_inverse(here.variance), here), self._here(t))
 
     def outside(self, t: RealScalarLike, x: State) -> State | None:
         """How far out of the data each component is, 0 inside to 1; None where there is no guard."""
@@ -207,6 +208,12 @@ class Whitened(eqx.Module):
     def _map(self, f: Callable[..., Any], here: Any, *states: State) -> Any:
         """f(basis, scales, array, ...) of each array of the state."""
         return jtu.tree_map(f, self.bases(), here, *states, is_leaf=_is_basis)
+
+
+def _pull(L: AbstractLinear, rates: Array, here: Scales) -> AbstractLinear:
+    """A linear pull towards the mean: the rates, and what they make of it."""
+    rates, mean = rates.astype(L.rates.dtype), L.to_basis(here.mean)
+    return L.with_rates(rates).with_offset(-rates.astype(mean.dtype) * mean)
 
 
 def _gaussian(L: AbstractLinear, here: Scales, x: Array) -> Array:

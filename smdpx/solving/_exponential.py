@@ -12,8 +12,10 @@ Heun (ETD2RK, Cox & Matthews 2002, eqs 20 to 22), t and t' the step's ends:
     a  = eʰᴸ x + h φ₁(hL) N(t, x) + √φ₁(2hL) g(t*) ΔW
     x' = a + h φ₂(hL) [N(t', a) - N(t, x)]
 
-N is what is left of f beside the L of its own time, so nothing stiff is left in it where L changes. With N = 0 and L
-constant a step of both is exact in law: decay eʰᴸ, noise of variance g²(e²ʰᴸ - 1)/(2L).
+N is what is left of f beside the L of its own time, so nothing stiff is left in it where L changes. What is stated may
+be L x + b, such as a score's pull L (x - m): with the b of its own time taken out of N too, and b at t* added in the
+first line, where the origin of x lies does not matter. With N = 0 and L constant a step of both is exact in law: decay
+eʰᴸ, noise of variance g²(e²ʰᴸ - 1)/(2L).
 """
 
 from collections.abc import Sequence
@@ -107,14 +109,16 @@ class ExponentialHeun(AbstractFormula):
         kicks = _kicks(kick, len(arrays))
         firsts, predicted = [], []
         for L0, L, x0, f, dw in zip(before, middle, arrays, rates, kicks, strict=True):
-            # N(t, x) + L x, where what is stiff has cancelled before anything is rounded.
+            # N(t, x) + L x + b, where what is stiff has cancelled before anything is rounded.
             f = L.to_basis(f) + _times(L.rates - L0.rates, L.to_basis(x0))
+            f = _moved(L0, L, f)
             firsts.append(_first(L, dt, f, dw))
             predicted.append(x0 + L.from_basis(firsts[-1], x0))
         ends = jtu.tree_leaves(drift.rate(times.end, jtu.tree_unflatten(tree, predicted), args))
         changes = []
         for L0, L, L1, x0, f0, f1, first in zip(before, middle, after, arrays, rates, ends, firsts, strict=True):
             turn = L.to_basis(f1 - f0) - _times(L1.rates, first) - _times(L1.rates - L0.rates, L.to_basis(x0))
+            turn = _moved(L1, L0, turn)
             h = dt.astype(L.rates.dtype)
             changes.append(L.from_basis(first + _times(h * phi2(h * L.rates), turn), x0))
         return jtu.tree_unflatten(tree, changes)
@@ -148,6 +152,13 @@ def _first(L: AbstractLinear, dt: Array, rate: Array, kick: Array | None) -> Arr
     z = h * L.rates
     change = _times(h * phi1(z), rate)
     return change if kick is None else change + _times(jnp.sqrt(phi1(2 * z)), L.to_basis(kick))
+
+
+def _moved(before: AbstractLinear, after: AbstractLinear, coefficients: Array) -> Array:
+    """The coefficients and how what is beside the linear part has changed."""
+    if before.beside is None or after.beside is None:
+        return coefficients
+    return coefficients + (after.beside - before.beside).astype(coefficients.dtype)
 
 
 def _times(numbers: Array, coefficients: Array) -> Array:

@@ -172,6 +172,39 @@ def test_what_a_stiff_part_follows_is_followed_to_second_order():
     assert late[1] < 1 / 16**2
 
 
+class Pull(eqx.Module):
+    """The score of N(mean, 0.01 + t/4), all of it stated: what is left of it beside its linear part is its offset."""
+
+    mean: float
+
+    def __call__(self, t, x, args):
+        return self.linear(t)(x - self.mean)
+
+    def linear(self, t):
+        rates = -1 / (0.01 + jnp.asarray(t) / 4) * jnp.ones(3)
+        return sx.Diagonal(rates, -self.mean * rates)
+
+
+@BOTH
+def test_where_the_origin_lies_does_not_matter_to_what_is_stated_with_its_offset(solver):
+    g, ts = sx.Diffusion(0.5), np.linspace(1.0, 0.0, 11)
+
+    def ends(mean):
+        back = sx.ReverseDrift(lambda t, x, args: 0 * x) + 2 * sx.Score(Pull(mean), g) + g
+        return last(back, jnp.full((4, 3), mean + 0.3), ts, key=KEY, solver=solver) - mean
+
+    with double_precision():
+        np.testing.assert_allclose(ends(100.0), ends(0.0), atol=1e-9)
+
+
+def test_offsets_are_scaled_and_added_with_their_operators():
+    one, two = sx.Fourier(jnp.ones(3), offset=jnp.arange(3.0)), sx.Fourier(jnp.ones(3))
+    both: Any = 3 * one + two
+    np.testing.assert_array_equal(both.rates, jnp.full(3, 4.0))
+    np.testing.assert_array_equal(both.offset, 3 * jnp.arange(3.0))
+    assert (two + two).beside is None
+
+
 @BOTH
 def test_strong_order_one_with_noise(solver):
     f = Linear(np.array([-1.0, -6.0]), rest)
