@@ -14,10 +14,12 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._diffusion import Diffusion
+from ..equation._linear import AbstractLinear
 from ._validate import widest
 
 __all__ = ["as_arrays", "in_one_precision"]
@@ -62,6 +64,10 @@ class _InOwnPrecision(AbstractDrift[Any]):
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The drift's."""
         return self.widen(self.drift.increment(t, self.narrow(x), dt, args))
+
+    def linear(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
+        """The drift's: an operator takes states of any precision."""
+        return self.drift.linear(t, args)
 
     def __repr__(self) -> str:
         return repr(self.drift)

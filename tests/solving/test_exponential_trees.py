@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import smdpx as sx
-from tests._problems import as_users_run as as_users_run
+from tests._problems import as_users_run as as_users_run, double_precision
 from tests.solving.test_exponential import BOTH, EXP, HEUN, KEY, STIFF, Linear, X
 
 
@@ -37,6 +37,14 @@ def test_each_array_of_a_tree_has_a_linear_part_of_its_own(solver):
     np.testing.assert_allclose(x["stiff"][0, -1], [np.exp(-0.5), 0], atol=1e-6)
     plain = 1 - 0.5 + (0.5**2 / 2 if solver is HEUN else 0)  # without a stiff part: Euler's and Heun's
     assert float(x["slow"][0, -1]) == pytest.approx(plain, abs=1e-6)
+
+
+def test_arrays_of_several_precisions_are_solved_by_the_default():
+    with double_precision():
+        x0 = {name: x.astype(jnp.float64 if name == "slow" else jnp.float32) for name, x in tree(1).items()}
+        x = sx.solve(sx.Drift(Apart()), x0, [0.0, 0.5])
+    assert {name: leaf.dtype for name, leaf in x.items()} == {name: leaf.dtype for name, leaf in x0.items()}
+    np.testing.assert_allclose(x["stiff"][0, -1], [np.exp(-0.5), 0], atol=1e-6)
 
 
 @BOTH
