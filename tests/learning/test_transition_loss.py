@@ -308,6 +308,13 @@ def test_around_a_simulators_step_it_is_counted_over_the_interval():
     assert float(values[0]) == pytest.approx(float(values[1]), rel=1e-12)
 
 
+def test_around_a_simulators_step_the_sign_of_a_functions_g_means_nothing():
+    step = sx.Drift.from_step(lambda x, dt: x / (1 + dt), reverse=sx.mirror)
+    scores = [sx.Score(NET, sx.Diffusion(lambda t, g=g: g + 0 * t), around=step) for g in (0.5, -0.5)]
+    values = [value(sx.TransitionLoss(), -step + 2 * s, windows_of(2)) for s in scores]
+    assert float(values[0]) == pytest.approx(float(values[1]), rel=1e-12)
+
+
 # Physics that JAX cannot differentiate
 
 

@@ -212,5 +212,5 @@ def _value(score: Score, t: Array, x: State, dt: Array, args: Args) -> State:
     if score.around is None or not step_drifts(score.around):
         return score(t, x, args)
     change = score.increment(t, x, dt, args)  # ½g²Δt ∇log p
-    double = lambda g, c: jnp.where(g > 0, 2 * c / jnp.where(g > 0, g**2 * dt.astype(c.dtype), 1), 0)  # noqa: E731
+    double = lambda g, c: jnp.where(g != 0, 2 * c / jnp.where(g != 0, g**2 * dt.astype(c.dtype), 1), 0)  # noqa: E731
     return jtu.tree_map(double, score.g.like(t, x, args), change)
