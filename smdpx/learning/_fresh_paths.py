@@ -78,7 +78,7 @@ class FreshPaths(AbstractPaths):
         """Raise where the process cannot be simulated, or an equation or a stage asks for what it does not have."""
         validate.check_finite_states(self.x0, "FreshPaths(x0=...)")
         validate.check_drifts(self.process, self.x0, self.args)
-        validate.check_solver(self.process, self._solver(), None)
+        validate.check_unrolls(self.process, self._solver())
         if self.jitter:
             validate.check_free_steps(self.process)
             validate.check_free_steps(equation)

@@ -267,6 +267,21 @@ def check_solver(equation: AbstractDrift | SDE, solver: Any, path: dfx.AbstractB
         )
 
 
+def check_unrolls(equation: AbstractDrift | SDE, solver: Any) -> None:
+    """Raise where the solver cannot take given steps one after the other, as windows and `FreshPaths` ask it to."""
+    check_solver(equation, solver, None)
+    can, name = abilities(solver), type(solver).__name__
+    if can.implicit and not eqx.is_array_like(getattr(getattr(solver, "root_finder", None), "rtol", 0.0)):
+        raise ValueError(
+            f"`{name}` is implicit and needs tolerances, which no controller gives it here: write "
+            f"`diffrax.{name}(root_finder=diffrax.VeryChord(rtol=1e-4, atol=1e-6))`."
+        )
+    if isinstance(equation, SDE) and not can.whole_steps:
+        raise TypeError(
+            f"`{name}` takes steps in halves, and here the noise is that of whole steps: give the solver inside of it."
+        )
+
+
 def check_stepping(solver: dfx.AbstractSolver, controller: Any, saveat: Any) -> None:
     """Raise where steps or saved times are asked for in two ways, or steps adapt to no error estimate."""
     can = abilities(solver)

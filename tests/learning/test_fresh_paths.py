@@ -204,8 +204,18 @@ def rate_of_shape(shape):
         (lambda: fit(sx.FreshPaths(rate_of_shape(2), jnp.ones(3), TS)), ValueError, "must return what it is given"),
         (lambda: fit(sx.FreshPaths(P + g, jnp.ones(3), TS, solver=dfx.Tsit5())), TypeError, "solves ODEs"),
         (lambda: fit(sx.FreshPaths(clock, jnp.ones(3), TS, solver=dfx.Heun())), TypeError, "has no rate"),
+        (
+            lambda: fit(sx.FreshPaths(P + g, jnp.ones(3), TS, solver=dfx.HalfSolver(dfx.Euler()))),
+            TypeError,
+            "`HalfSolver` takes steps in halves.*give the solver inside",
+        ),
+        (
+            lambda: fit(sx.FreshPaths(P, jnp.ones(3), TS, solver=dfx.Kvaerno3())),
+            ValueError,
+            r"needs tolerances.*Kvaerno3\(root_finder=diffrax.VeryChord\(rtol=1e-4",
+        ),
     ],
-    ids=["reverse", "function", "no windows", "batch", "NaN", "int", "no starts", "shape", "solver", "step"],
+    ids=["reverse", "function", "windows", "batch", "NaN", "int", "starts", "shape", "solver", "step", "halves", "tol"],
 )
 def test_what_cannot_be_simulated_is_an_error_before_training(make, error, message):
     with pytest.raises(error, match=message):

@@ -290,6 +290,21 @@ def test_a_perfect_one_step_loss_is_about_one():
     assert float(exact.mean()) == pytest.approx(1.0, abs=0.05)
 
 
+# Solvers
+
+
+def test_halved_steps_are_refused_where_noise_is_that_of_whole_ones():
+    with pytest.raises(TypeError, match="`HalfSolver` takes steps in halves.*give the solver inside of it"):
+        sx.WindowLoss(solver=dfx.HalfSolver(dfx.Euler())).check(-P + 2 * score(1.0) + g)
+
+
+def test_an_implicit_solver_needs_tolerances_of_its_own():
+    with pytest.raises(ValueError, match=r"needs tolerances.*Kvaerno3\(root_finder=diffrax.VeryChord\("):
+        sx.WindowLoss(solver=dfx.Kvaerno3()).check(-P + 2 * score(1.0))
+    with_its_own = dfx.Kvaerno3(root_finder=dfx.VeryChord(rtol=1e-6, atol=1e-6))
+    sx.WindowLoss(solver=with_its_own).check(-P + 2 * score(1.0))
+
+
 # Score matching
 
 

@@ -24,7 +24,7 @@ from ...solving._default_solver import solver_of
 from ...solving._solve import unroll
 from ...solving._solvers import abilities
 from ...solving._terms import over_samples, per_sample, sign_of
-from ...solving._validate import check_solver, says_no_derivative, widest
+from ...solving._validate import check_unrolls, says_no_derivative, widest
 from .._windows import Windows, first, last
 from ._abstract import AbstractLoss
 
@@ -58,7 +58,7 @@ class WindowLoss(AbstractLoss):
 
     def check(self, equation: AbstractDrift | SDE) -> None:
         """Raise where the solver cannot unroll this kind of equation."""
-        check_solver(equation, self.unrolls_by(equation), None)
+        check_unrolls(equation, self.unrolls_by(equation))
 
     def unrolls_by(self, equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
         """The solver that was given, or the equation's default."""
