@@ -20,7 +20,7 @@ from ..equation._algebra import AbstractDrift
 from ..equation._conditions import first_row, rows, with_rows
 from ..equation._drift import step_drifts
 from . import _validate as validate
-from ._terms import over_samples
+from ._terms import over_samples, sign_of
 
 __all__ = ["StepReport", "check"]
 
@@ -103,27 +103,27 @@ def check(
     one, unravel = ravel_pytree(take(x, 0))
     now = jnp.asarray(t, one.dtype)
 
-    def advance(x: State, h: Any, args: Args) -> State:
-        change = drift.increment(now, x, jnp.asarray(h, one.dtype), args)
+    def advance(t: Any, x: State, h: Any, args: Args) -> State:
+        change = drift.increment(t, x, jnp.asarray(h, one.dtype), args)
         return jax.tree.map(jnp.add, x, change)
 
-    def all_advance(x: State, h: Any) -> State:
-        return over_samples(lambda x, args: advance(x, h, args), args, x)
+    def all_advance(t: Any, x: State, h: Any) -> State:
+        return over_samples(lambda x, args: advance(t, x, h, args), args, x)
 
     # Programs, where a step outside of one compiles each of its operations. A fixed dt is looked at, and so a number.
     length = dt if fixed is not None else np.asarray(dt, one.dtype)
-    step = eqx.filter_jit(lambda x, values: advance(x, dt, with_rows(args, values)))
+    step = eqx.filter_jit(lambda x, values: advance(now, x, dt, with_rows(args, values)))
     jointly = eqx.filter_jit(all_advance)
-    together = jointly(x, length)
+    together = jointly(now, x, length)
     alone = [step(take(x, i), take(rows(args), i)) for i in range(jax.tree.leaves(x)[0].shape[0])]
-    alone = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
-    of_one = lambda v: ravel_pytree(advance(unravel(v), dt, first_row(args)))[0]  # noqa: E731
+    joined = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
+    of_one = lambda v: ravel_pytree(advance(now, unravel(v), dt, first_row(args)))[0]  # noqa: E731
     return StepReport(
-        _order(jointly, x, length) if fixed is None else None,
+        _order(jointly, now, sign_of(drift), x, length) if fixed is None else None,
         _round_trip(drift, together, x, now, dt, args),
-        _vjp_error(of_one, one, jr.key(0) if key is None else key),
-        _distance(together, alone) / _norm(together),
-        _zero_error(jointly(x, np.zeros_like(length)), x) if fixed is None else None,
+        _vjp_error(of_one, one, _norm(x) / len(alone) ** 0.5, jr.key(0) if key is None else key),
+        _distance(together, joined) / _norm(together),
+        _zero_error(jointly(now, x, np.zeros_like(length)), x) if fixed is None else None,
     )
 
 
@@ -140,12 +140,12 @@ def _zero_error(still: State, x: State) -> float | None:
     return error if math.isfinite(error) else None
 
 
-def _order(advance: Any, x: State, dt: Any) -> float:
+def _order(advance: Any, now: Any, sign: int, x: State, dt: Any) -> float:
     ends = []
     for count in (1, 2, 4):
-        end = x
-        for _ in range(count):
-            end = advance(end, dt / count)
+        end, h = x, dt / count
+        for i in range(count):
+            end = advance(now + sign * i * h, end, h)
         ends.append(end)
     coarse, fine = _distance(ends[0], ends[1]), _distance(ends[1], ends[2])
     # What single precision cannot tell from zero is a step that is exact.
@@ -156,21 +156,22 @@ def _order(advance: Any, x: State, dt: Any) -> float:
 def _round_trip(drift: AbstractDrift, forward: State, x: State, now: Any, dt: float, args: Args) -> float | None:
     def back(x: State, args: Args) -> State:
         h = jnp.asarray(dt, now.dtype)
-        return jax.tree.map(jnp.add, x, drift.reversed_increment(now + h, x, h, args))
+        return jax.tree.map(jnp.add, x, drift.reversed_increment(now + sign_of(drift) * h, x, h, args))
 
     try:
-        returned = eqx.filter_jit(lambda forward: over_samples(back, args, forward))(forward)
+        _ = -drift
     except TypeError:  # no reversal was stated
         return None
+    returned = eqx.filter_jit(lambda forward: over_samples(back, args, forward))(forward)
     return _distance(returned, x) / _distance(forward, x)
 
 
-def _vjp_error(f: Any, x: jax.Array, key: Key) -> float | None:
+def _vjp_error(f: Any, x: jax.Array, size: float, key: Key) -> float | None:
     key_u, key_v = jr.split(key)
     u, v = jr.normal(key_u, x.shape, x.dtype), jr.normal(key_v, x.shape, x.dtype)
-    # The step that balances truncation and rounding of a central difference.
+    # The step that balances truncation and rounding of a central difference, in the unit of the states.
     f = eqx.filter_jit(f)
-    h = float(jnp.finfo(x.dtype).eps) ** (1 / 3) * max(1.0, float(jnp.linalg.norm(x))) / float(jnp.linalg.norm(u))
+    h = float(jnp.finfo(x.dtype).eps) ** (1 / 3) * (size or 1.0) / float(jnp.linalg.norm(u))
     numeric = jnp.vdot(v, (f(x + h * u) - f(x - h * u)) / (2 * h))
     try:
         exact = jax.jit(lambda x, u, v: jnp.vdot(jax.vjp(f, x)[1](v)[0], u))(x, u, v)

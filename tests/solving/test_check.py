@@ -22,6 +22,19 @@ def test_order_in_dt(step, order):
     assert abs(report.order - order) < 0.25
 
 
+@pytest.mark.parametrize(("late", "order"), [(0.0, 1), (0.5, 2)])
+def test_the_order_counts_what_changes_with_time(late, order):
+    step = sx.Drift.from_step(lambda t, x, dt, args: x + dt * jnp.cos(3 * (t + late * dt)))
+    assert abs(sx.check(step, X, dt=0.2, t=0.3).order - order) < 0.25  # pyright: ignore
+
+
+def test_the_time_of_a_reverse_drift_falls():
+    R = sx.ReverseDrift(lambda t, x, args: jnp.where(t <= 0.3, -x, jnp.nan))
+    report = sx.check(R, X, dt=0.2, t=0.3)
+    assert abs(report.order - 1) < 0.25  # pyright: ignore
+    assert report.round_trip < 0.5  # pyright: ignore
+
+
 def test_an_exact_step_has_infinite_order():
     report = sx.check(sx.Drift.from_step(lambda x, dt: x * jnp.exp(-dt)), X, dt=0.5)
     assert report.order == float("inf")
@@ -43,6 +56,20 @@ def test_no_stated_reversal_is_said_so():
     report = sx.check(sx.Drift.from_step(lambda x, dt: x + dt), X, dt=0.1)
     assert report.round_trip is None
     assert "not stated" in repr(report)
+
+
+def test_an_error_in_a_stated_reversal_is_the_users_to_see():
+    def reverse(x, dt):
+        raise TypeError("what is wrong with it")
+
+    with pytest.raises(TypeError, match="what is wrong with it"):
+        sx.check(sx.Drift.from_step(lambda x, dt: x + dt, reverse=reverse), X, dt=0.1)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_a_right_gradient_is_one_in_any_unit(unit):
+    step = sx.Drift.from_step(lambda x, dt: x - dt * unit * jnp.sin(x / unit))
+    assert sx.check(step, unit * X, dt=0.5).vjp_error < 1e-2  # pyright: ignore
 
 
 def test_a_right_gradient_agrees_with_differences():
