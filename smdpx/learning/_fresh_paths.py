@@ -23,7 +23,7 @@ from ..solving._march import Table
 from ..solving._solve import unroll
 from ._sharding import share_out
 from ._trajectories import AbstractPaths
-from ._windows import Windows, check_window
+from ._windows import Windows, check_window, long_steps
 
 __all__ = ["FreshPaths"]
 
@@ -107,42 +107,11 @@ class FreshPaths(AbstractPaths):
         earliest, latest = self.bounds()
         return float((earliest[stride:] - latest[:-stride]).min()), float((latest[stride:] - earliest[:-stride]).max())
 
-    def source(self, strides: Sequence[int]) -> "FreshPaths":
-        """Itself, with its times in the states' precision."""
-        return eqx.tree_at(lambda paths: paths.ts, self, jnp.asarray(self.ts, validate.widest(self.x0)))
-
-    def draw(
-        self, *, size: int, stride: int, batch: int, key: Key, sharding: jax.sharding.NamedSharding | None = None
-    ) -> tuple[Windows, Args]:
-        """A batch of windows, and the `args` with each window's own conditions; as `Source.draw`."""
-        key_path, key_start = jr.split(key)
-        starts = len(self.ts) - (size - 1) * stride
-        index = jr.randint(key_start, (batch, 1), 0, starts) + stride * jnp.arange(size)[None]
-        x, t, args = self.simulate(batch // self.windows, key_path, sharding)
-        # Each trajectory's windows lie together, on the device that has simulated it.
-        index = index.reshape(self.windows, -1, size).swapaxes(0, 1)
-        cut = lambda leaf: jax.vmap(lambda path, i: path[i])(leaf, index).reshape(batch, size, *leaf.shape[2:])  # noqa: E731
-        windows = Windows(jtu.tree_map(cut, x), cut(t), None)
-        repeated = map_rows(lambda leaf: share_out(jnp.repeat(leaf, self.windows, axis=0), sharding), args)
-        return share_out(windows, sharding), repeated
-
-    def simulate(
-        self, count: int, key: Key, sharding: jax.sharding.NamedSharding | None = None
-    ) -> tuple[State, Array, Args]:
-        """Trajectories (count, times, ...), their times (count, times), and their conditions."""
-        key_start, key_times, key_noise = jr.split(key, 3)
-        start = jr.randint(key_start, (count,), 0, jtu.tree_leaves(self.x0)[0].shape[0])
-        x0 = share_out(jtu.tree_map(lambda leaf: leaf[start], self.x0), sharding)
-        args = map_rows(lambda leaf: share_out(leaf[start], sharding), self.args)
-        times = self._times(count, key_times)
-        noise = key_noise if isinstance(self.process, SDE) else None
-        table = Table(times[:, :-1].T, jnp.diff(times, axis=1).T)
-        x = unroll(self.process, x0, table, noise, args, self._solver(), None)
-        together = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
-        return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), together), times, args
-
-    def _solver(self) -> dfx.AbstractSolver:
-        return solver_of(self.process, self.solver)
+    def source(self, strides: Sequence[int]) -> "FreshSource":
+        """What draws: itself with its times in the states' precision, and the steps of the grid."""
+        dtype = validate.widest(self.x0)
+        steps = {stride: long_steps(self.ts, stride, dtype) for stride in {1, *strides}}
+        return FreshSource(eqx.tree_at(lambda paths: paths.ts, self, validate.narrowed(self.ts, dtype)), steps)
 
     def bounds(self) -> tuple[Float[Any, " times"], Float[Any, " times"]]:
         """The earliest and the latest that each of a trajectory's times can be."""
@@ -154,10 +123,78 @@ class FreshPaths(AbstractPaths):
         joined = np.concatenate if isinstance(ts, np.ndarray) else jnp.concatenate
         return joined(earliest), joined(latest)
 
-    def _times(self, count: int, key: Key) -> Array:
-        ts = jnp.asarray(self.ts)
-        if not self.jitter:
-            return jnp.broadcast_to(ts, (count, len(ts)))
-        earliest, latest = (jnp.asarray(bound) for bound in self.bounds())
-        fractions = jnp.pad(jr.uniform(key, (count, len(ts) - 2), ts.dtype), ((0, 0), (1, 1)))  # none at the ends
-        return earliest[None] + (latest - earliest)[None] * fractions
+    def _solver(self) -> dfx.AbstractSolver:
+        """The solver that simulates them."""
+        return solver_of(self.process, self.solver)
+
+
+class FreshSource(eqx.Module):
+    """A source of windows of trajectories that are simulated for them.
+
+    Attributes:
+        paths: the recipe, its times in the states' precision.
+        grid: for each stride the times between the grid's times that far apart, taken in double precision: far from the
+            origin of time the differences of narrowed times are poor, and neighbours that move can be one number.
+    """
+
+    paths: FreshPaths
+    grid: dict[int, Float[Array, " steps"]]
+
+    @property
+    def args(self) -> Args:
+        """Those of the starts."""
+        return self.paths.args
+
+    def draw(
+        self, *, size: int, stride: int, batch: int, key: Key, sharding: jax.sharding.NamedSharding | None = None
+    ) -> tuple[Windows, Args]:
+        """A batch of windows, and the `args` with each window's own conditions; as `Source.draw`."""
+        key_path, key_start = jr.split(key)
+        each = self.paths.windows
+        starts = len(self.paths.ts) - (size - 1) * stride
+        index = jr.randint(key_start, (batch, 1), 0, starts) + stride * jnp.arange(size)[None]
+        x, moved, args = self.simulate(batch // each, key_path, sharding)
+        # Each trajectory's windows lie together, on the device that has simulated it.
+        index = index.reshape(each, -1, size).swapaxes(0, 1)
+
+        def cut(leaf: Array, index: Array) -> Array:
+            some = jax.vmap(lambda path, i: path[i])(leaf, index)
+            return some.reshape(batch, index.shape[-1], *leaf.shape[2:])
+
+        states = jtu.tree_map(lambda leaf: cut(leaf, index), x)
+        windows = Windows(states, cut(self.times(moved), index), None, cut(self.steps(stride, moved), index[..., :-1]))
+        repeated = map_rows(lambda leaf: share_out(jnp.repeat(leaf, each, axis=0), sharding), args)
+        return share_out(windows, sharding), repeated
+
+    def simulate(
+        self, count: int, key: Key, sharding: jax.sharding.NamedSharding | None = None
+    ) -> tuple[State, Float[Array, "count times"], Args]:
+        """Trajectories (count, times, ...), how far their times are from the grid's, and their conditions."""
+        key_start, key_times, key_noise = jr.split(key, 3)
+        process, x0 = self.paths.process, self.paths.x0
+        start = jr.randint(key_start, (count,), 0, jtu.tree_leaves(x0)[0].shape[0])
+        x0 = share_out(jtu.tree_map(lambda leaf: leaf[start], x0), sharding)
+        args = map_rows(lambda leaf: share_out(leaf[start], sharding), self.args)
+        moved = self.moved(count, key_times)
+        noise = key_noise if isinstance(process, SDE) else None
+        table = Table(self.times(moved)[:, :-1].T, self.steps(1, moved).T)
+        x = unroll(process, x0, table, noise, args, self.paths._solver(), None)
+        together = jtu.tree_map(lambda a, b: jnp.concatenate([a[None], b]), x0, x)
+        return jtu.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, 1), together), moved, args
+
+    def moved(self, count: int, key: Key) -> Float[Array, "count times"]:
+        """How far times are from the grid's: inner ones uniform between the middles of the steps around them."""
+        half = self.grid[1] / 2
+        if not self.paths.jitter:
+            return jnp.zeros((count, len(half) + 1), half.dtype)
+        fractions = jr.uniform(key, (count, len(half) - 1), half.dtype)
+        inner = (half[:-1] + half[1:])[None] * fractions - half[None, :-1]
+        return jnp.pad(inner, ((0, 0), (1, 1)))  # the ends stay
+
+    def times(self, moved: Float[Array, "count times"]) -> Float[Array, "count times"]:
+        """The times themselves."""
+        return self.paths.ts[None] + moved
+
+    def steps(self, stride: int, moved: Float[Array, "count times"]) -> Float[Array, "count steps"]:
+        """The time from each of the times to that `stride` later."""
+        return self.grid[stride][None] + (moved[:, stride:] - moved[:, :-stride])

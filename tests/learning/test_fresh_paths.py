@@ -34,8 +34,14 @@ clock = sx.Drift.from_step(lambda x, dt: x + dt)  # x(t) - x(0) is the time that
 
 @eqx.filter_jit
 def simulate(paths, count, key=KEY):
-    x, times, _ = paths.source([1]).simulate(count, key)
-    return x, times
+    source = paths.source([1])
+    x, moved, _ = source.simulate(count, key)
+    return x, source.times(moved)
+
+
+def times_of(paths, count):
+    source = paths.source([1])
+    return source.times(source.moved(count, KEY))
 
 
 @eqx.filter_jit
@@ -57,7 +63,7 @@ def test_without_jitter_the_times_are_the_grids():
 
 @pytest.mark.parametrize("ts", [TS, UNEVEN], ids=["even", "uneven"])
 def test_with_jitter_inner_times_are_uniform_between_the_middles_and_the_ends_stay(ts):
-    times = np.asarray(sx.FreshPaths(clock, jnp.zeros(3), ts)._times(4000, KEY), float)
+    times = np.asarray(times_of(sx.FreshPaths(clock, jnp.zeros(3), ts), 4000), float)
     np.testing.assert_allclose(times[:, [0, -1]], np.tile(ts[[0, -1]], (4000, 1)), rtol=1e-6)
     assert (np.diff(times, axis=1) > 0).all()
     middles = (ts[1:] + ts[:-1]) / 2
@@ -71,8 +77,19 @@ def test_with_jitter_inner_times_are_uniform_between_the_middles_and_the_ends_st
 
 
 def test_two_times_leave_nothing_to_jitter():
-    times = sx.FreshPaths(clock, jnp.zeros(3), [0.0, 1.0])._times(5, KEY)
+    times = times_of(sx.FreshPaths(clock, jnp.zeros(3), [0.0, 1.0]), 5)
     np.testing.assert_array_equal(times, np.tile([0.0, 1.0], (5, 1)))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_far_from_the_origin_of_time_steps_are_as_long_as_near_it(stride):
+    def drawn(t0):
+        source = sx.FreshPaths(clock, jnp.zeros(1), t0 + TS / 50).source([stride])
+        return eqx.filter_jit(lambda source: source.draw(size=3, stride=stride, batch=500, key=KEY)[0])(source)
+
+    near, far = drawn(0), drawn(2000)
+    np.testing.assert_allclose(far.durations(), near.durations(), rtol=1e-5)
+    np.testing.assert_allclose(far.x, near.x, atol=1e-6)
 
 
 # Trajectories

@@ -65,7 +65,7 @@ def test_everyone_asks_for_the_same(physics):
     window = paths.source([1]).draw(size=3, stride=1, batch=4, key=KEY)[0]
     same = lambda f: jax.tree.map(np.testing.assert_array_equal, f(None), f(solver))  # noqa: E731
     same(lambda solver: sx.simulate(physics + g, x0, TS, key=KEY, solver=solver).x)
-    same(lambda solver: sx.FreshPaths(physics + g, x0, TS, solver=solver).simulate(3, KEY)[0])
+    same(lambda solver: sx.FreshPaths(physics + g, x0, TS, solver=solver).source([1]).simulate(3, KEY)[0])
     same(lambda solver: sx.WindowLoss(solver=solver)(equation, window, KEY, None))
     same(lambda solver: sx.solve(equation, xT, back, solver=solver))
     same(lambda solver: sx.point_estimate(equation, xT, back, solver=solver))
