@@ -32,6 +32,7 @@ from ._counted import Counted, in_memory
 from ._moments import Moments, moments
 from ._nodes import at_nodes
 from ._trajectories import Trajectories
+from ._worst import worst_of
 
 __all__ = ["ReferenceReport", "check_references", "warn_of_growth", "warn_of_no_balance"]
 
@@ -69,8 +70,7 @@ class ReferenceReport(eqx.Module):
 def _worst(growth: np.ndarray) -> str:
     if growth.max() < 1:
         return "nothing grows"
-    which = np.unravel_index(np.argmax(growth), growth.shape)
-    place = f", most of all mode {'.'.join(map(str, which))}" if growth.size > 1 else ""
+    place = f", most of all mode {worst_of(growth)[1]}" if growth.size > 1 else ""
     return f"errors grow up to e^{growth.max():.1f} ({int((growth > 1).sum())} of {growth.size} modes{place})"
 
 
@@ -199,10 +199,9 @@ def warn_of_growth(equation: AbstractDrift | SDE, times: tuple[float, float], ar
         growth = _growth(ts, np.asarray(rate, np.float64))
         if growth.max() <= _TOO_MUCH:
             continue
-        worst = np.unravel_index(np.argmax(growth), growth.shape)
         warnings.warn(
             f"`{equation}` is under-damped: its linear part alone grows by e^{growth.max():.0f} over the solve (mode "
-            f"{'.'.join(map(str, worst))}; more than e^{_TOO_MUCH:.0f} in {int((growth > _TOO_MUCH).sum())} of "
+            f"{worst_of(growth)[1]}; more than e^{_TOO_MUCH:.0f} in {int((growth > _TOO_MUCH).sum())} of "
             f"{growth.size}), and what the network does not know grows with it. Count the score around the dissipation "
             "of these modes: `P = A + D` and `Score(net, g, around=D)`; `sx.check_references(P + g, paths)` measures "
             "it.",
@@ -227,8 +226,8 @@ def warn_of_no_balance(score: Score, paths: Trajectories) -> None:
         off = np.where(np.abs(mean) > _BESIDE * dev, off, 0)
         if off.max() <= _FAR:
             continue
-        worst = np.unravel_index(np.argmax(off), off.shape)
-        place = f" of component {'.'.join(map(str, worst))}" if off.size > 1 else ""
+        worst, name = worst_of(off)
+        place = f" of component {name}" if off.size > 1 else ""
         warnings.warn(
             f"`{score!r}` is counted around {D!r}, which does not vanish where the trajectories end: there the mean"
             f"{place} of 2{D!r}/g², where a score's is 0, is {off[worst]:.0f} times the size of a score, and the "

@@ -27,6 +27,7 @@ from ..solving._validate import is_concrete, levels_to_user, widest
 from ._moments import Moments
 from ._store import StoredPaths
 from ._trajectories import Trajectories
+from ._worst import worst_of
 
 __all__ = ["warn_of_a_narrow_start", "warn_of_a_wide_start"]
 
@@ -56,8 +57,8 @@ def warn_of_a_narrow_start(paths: Trajectories | StoredPaths, g: Diffusion) -> N
         ratio = np.where(variance > rounding, kick / np.where(variance > rounding, variance, 1), 0)
         if ratio.max() <= _MOST:
             continue
-        worst = np.unravel_index(np.argmax(ratio), ratio.shape)
-        place = f" in component {'.'.join(map(str, worst))}" if x.ndim > 1 else ""
+        worst, name = worst_of(ratio)
+        place = f" in component {name}" if x.ndim > 1 else ""
         warnings.warn(
             f"`paths` start narrower than a step's noise{place}: their deviation is {variance[worst] ** 0.5:.3g}, and "
             f"the first step of {step:.3g} adds noise of {(ratio[worst] * variance[worst]) ** 0.5:.3g}. On steps so "
@@ -85,8 +86,8 @@ def warn_of_a_wide_start(table: Moments, ts: Any) -> None:
     left = np.where(start > 0, after / np.where(start > 0, start, 1), 1)
     if left.min() >= _LEAST:
         return
-    worst = np.unravel_index(np.argmin(left), left.shape)
-    place = f" of component or mode {'.'.join(map(str, worst))}" if left.size > 1 else ""
+    worst, name = worst_of(-left)
+    place = f" of component or mode {name}" if left.size > 1 else ""
     shorter = step * np.log(2) / -np.log(left[worst])
     warnings.warn(
         f"`paths` start wider than they stay: the variance{place} falls to {left[worst]:.2g} of what it was within the "
