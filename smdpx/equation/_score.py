@@ -227,5 +227,5 @@ def memories(equation: AbstractDrift | SDE) -> list[tuple[AbstractDrift, Trained
 
 
 def scores(equation: AbstractDrift | SDE) -> list[tuple[Any, Score]]:
-    """The (signed) coefficient and score of each score term of an equation."""
+    """The coefficient and the score of each score term of an equation, whichever way time runs."""
     return [(term.coefficient, term.drift) for term in equation.summands if isinstance(term.drift, Score)]

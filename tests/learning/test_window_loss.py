@@ -285,6 +285,13 @@ def test_forward_windows_alone_learn_no_score():
     assert -b / (2 * a) == pytest.approx(0.0, abs=0.1)
 
 
+@pytest.mark.parametrize("c", [1, 2])
+def test_so_a_forward_equation_with_a_score_is_refused_and_both_ways_are_not(c):
+    with pytest.raises(ValueError, match=r"`WindowLoss` unrolls .* forwards.*learns no score: train `-P \+ 2\*s`"):
+        sx.WindowLoss().check(P - c * score(1.0))
+    sx.TwoWayLoss().check(P - c * score(1.0))
+
+
 def test_a_perfect_one_step_loss_is_about_one():
     _, exact, _ = loss_of_multiples(sx.WindowLoss(), lambda f: -ou.P + 2 * ou_score(f), ou_paths, TS, 2)
     assert float(exact.mean()) == pytest.approx(1.0, abs=0.05)

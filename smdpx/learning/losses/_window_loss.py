@@ -57,7 +57,17 @@ class WindowLoss(AbstractLoss):
     adjoint: dfx.AbstractAdjoint | None = None
 
     def check(self, equation: AbstractDrift | SDE) -> None:
-        """Raise where the solver cannot unroll this kind of equation."""
+        """Raise where the solver cannot unroll this kind of equation, or a score is unrolled forwards.
+
+        Raises:
+            ValueError: a forward equation with a score; an implicit solver without tolerances.
+            TypeError: a solver for the other kind of equation.
+        """
+        if sign_of(equation) > 0 and scores(equation):
+            raise ValueError(
+                f"`WindowLoss` unrolls `{equation}` forwards, where physics alone fits best, so it learns no score: "
+                "train `-P + 2*s`, or `-P + s` by `TwoWayLoss()`, and use s in any equation afterwards."
+            )
         check_unrolls(equation, self.unrolls_by(equation))
 
     def unrolls_by(self, equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
@@ -115,8 +125,8 @@ class TwoWayLoss(AbstractLoss):
     window: WindowLoss = WindowLoss()
 
     def check(self, equation: AbstractDrift | SDE) -> None:
-        """As the window's."""
-        self.window.check(equation)
+        """Raise where the solver cannot unroll this kind of equation."""
+        check_unrolls(equation, self.unrolls_by(equation))
 
     def unrolls_by(self, equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
         """The window's."""
