@@ -54,6 +54,9 @@ class Diffusion(eqx.Module):
         for leaf in jtu.tree_leaves(self.g):
             if not isinstance(leaf, int | float | np.ndarray | np.generic | jax.Array):
                 raise TypeError(f"`Diffusion` takes a number, an array, or g(t); got {self.g!r}.")
+            dtype = jnp.result_type(leaf) if isinstance(leaf, int | float) else leaf.dtype
+            if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+                raise TypeError(f"`Diffusion` takes real numbers; got {dtype}. Of a complex g write `abs(g)`.")
             if isinstance(leaf, Tracer):
                 continue
             if not np.all(np.isfinite(leaf)):

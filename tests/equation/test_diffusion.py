@@ -52,6 +52,15 @@ def test_a_function_of_time_alone_is_given_time_alone(noise):
 
 @pytest.mark.usefixtures("as_users_run")
 @pytest.mark.parametrize(
+    "noise", [np.array([1j]), jnp.ones(2, complex), np.array(["0.1"])], ids=["1j", "JAX's", "text"]
+)
+def test_noise_that_is_not_real_is_refused(noise):
+    with pytest.raises(TypeError, match=r"takes real numbers; got (complex|<U3).*abs"):
+        sx.Diffusion(noise)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
     "noise",
     [lambda x: 0.5 * x, lambda state: state, lambda t, x: x, lambda t, x, args: x, lambda t, x=1.0: x],
     ids=["x", "state", "t, x", "t, x, args", "t, x=1"],
