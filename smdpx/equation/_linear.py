@@ -100,8 +100,7 @@ class AbstractLinear(eqx.Module):
         try:
             rates = jnp.add(*jnp.broadcast_arrays(self.rates, other.rates))
         except ValueError:
-            shapes = f"{self.rates.shape} and {other.rates.shape}"
-            raise ValueError(f"The stiff linear parts of one equation act on one state; got rates {shapes}.") from None
+            raise _of_two_states(self, other) from None
         given = [b for b in (self.beside, other.beside) if b is not None]
         offset = jnp.add(*jnp.broadcast_arrays(*given)) if len(given) == 2 else next(iter(given), None)
         return self.with_rates(rates).with_offset(offset)
@@ -114,6 +113,11 @@ class AbstractLinear(eqx.Module):
         """The operator, and what is beside it, by a number or by one for each rate."""
         scaled, b = self.with_rates(c * self.rates), self.beside
         return scaled if b is None else scaled.with_offset(jnp.asarray(c, b.dtype) * b)
+
+
+def _of_two_states(first: AbstractLinear, second: AbstractLinear) -> ValueError:
+    shapes = f"{first.rates.shape} and {second.rates.shape}"
+    return ValueError(f"The stiff linear parts of one equation act on one state; got rates {shapes}.")
 
 
 class Diagonal(AbstractLinear):
@@ -176,7 +180,9 @@ class Fourier(AbstractLinear):
     offset: Array | None = None
 
     def __add__(self, other: Any) -> AbstractLinear:
-        if isinstance(other, Fourier) and other.rates.ndim == self.rates.ndim and other.alike != self.alike:
+        if isinstance(other, Fourier) and other.rates.ndim != self.rates.ndim:  # which would broadcast
+            raise _of_two_states(self, other)
+        if isinstance(other, Fourier) and other.alike != self.alike:
             raise TypeError(
                 f"The stiff linear parts of one equation must be diagonal in one basis; got `Fourier` along the axes "
                 f"{self.alike} and {other.alike}."

@@ -205,6 +205,11 @@ def test_states_keep_their_precision_whatever_that_of_the_rates(make, shape, dty
             ValueError,
             r"act on one state; got rates \(4, 3\) and \(8, 5\)",
         ),
+        (
+            lambda: sx.Fourier(jnp.ones(3)) + sx.Fourier(jnp.ones((4, 3))),
+            ValueError,
+            r"act on one state; got rates \(3,\) and \(4, 3\)",
+        ),
         (lambda: sx.Diagonal(jnp.ones(2)) + 1.0, TypeError, "one basis; got Diagonal and float"),
         (
             lambda: sx.Fourier(jnp.ones((4, 4)))(jnp.ones((4, 4))),
