@@ -43,8 +43,9 @@ def links(parts: tuple[Any, ...]) -> tuple[Link, ...]:
         if reference is None:
             continue
         for j, summand in enumerate(reference.drift.summands):
+            turned = part.reversed ^ summand.reversed
             for k, other in enumerate(parts):
-                if k not in found and other.drift is summand.drift and other.reversed is not part.reversed:
+                if k not in found and other.drift is summand.drift and other.reversed is not turned:
                     found[k] = Link(i, j, k, reference.g.everywhere())
     return tuple(found.values())
 

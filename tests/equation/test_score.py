@@ -189,6 +189,14 @@ def test_the_trained_score_keeps_its_reference():
     assert trained.trained is not None
 
 
+def test_a_reverse_simulator_run_forward_is_a_reference_too():
+    R = sx.ReverseDrift(lambda t, x, args: x**3)
+    around = R + 2 * sx.Score(net, g, around=-R)
+    assert str(around) == "dx = [-R(x) + 2·½g²·s(t, x)] dτ"
+    expected = (-R.rate(0.3, X, None)) + 2 * sx.Score(net, g).rate(0.3, X, None)
+    np.testing.assert_allclose(around.rate(0.3, X, None), expected, rtol=1e-6)
+
+
 @pytest.mark.usefixtures("as_users_run")
 @pytest.mark.parametrize("around", [-D, g, 2.0], ids=["reversed", "noise", "number"])
 def test_a_reference_that_is_no_forward_drift_is_an_error(around):
