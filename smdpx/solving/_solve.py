@@ -71,8 +71,8 @@ def solve(
             is a simulator's step. `simulate`, `fit` and inference choose alike.
         stepsize_controller: a diffrax controller such as `diffrax.PIDController(rtol=1e-5, atol=1e-7)`.
             Default: one step per interval of `ts`.
-        saveat: a `diffrax.SaveAt` without times, `SaveAt(t1=True)` for the end alone.
-            Default: every ts.
+        saveat: a `diffrax.SaveAt` without times, `SaveAt(t1=True)` for the end alone. Its functions see the physical
+            time and the whole batch, and return arrays with the samples in front. Default: every ts.
         adjoint: a diffrax adjoint, for gradients through the solve. Default: at fixed steps a scan whose gradient
             keeps the states and runs each step again; else `diffrax.RecursiveCheckpointAdjoint()`.
         brownian_path: a path on the solver's clock τ = |t - ts[0]|, to share noise between solves (a
@@ -83,9 +83,10 @@ def solve(
         States shaped like x0 with the times as a second axis: (samples, times, ...).
 
     Raises:
-        ValueError: times that are not monotone, repeat, are not finite or run against the equation; states
-            that are integers, lack the sample axis, are not finite, or that a drift does not return alike.
-        TypeError: a solver for the other kind of equation, or without the Brownian information it needs.
+        ValueError: times that are not monotone, repeat, are not finite or run against the equation; states that lack
+            the sample axis, are not finite, or that a drift does not return alike; a key too few or too many.
+        TypeError: states that are integers, complex or of half precision; a solver for the other kind of equation, or
+            without the Brownian information it needs.
         RuntimeError: an adaptive or implicit solve that failed: diffrax's reason and the time reached.
 
     Warns:
@@ -299,7 +300,7 @@ def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, ho
             controller = dfx.ClipStepSizeController(controller, step_ts=tau, store_rejected_steps=256)
         save = dfx.SubSaveAt(ts=tau)
         options = {"stepsize_controller": controller, "dt0": tau[1], "max_steps": _MAX_ADAPTIVE_STEPS}
-    save = save if saveat is None else saveat.subs
+    save = save if saveat is None else _at_physical_times(saveat.subs, clock)
     reached = dfx.SubSaveAt(t1=True, fn=lambda t, y, args: clock(t))
 
     def brownian(x0: State, key: Key | None) -> Any:
@@ -332,6 +333,15 @@ def _solve(equation: Any, x0: State, times: Any, key: Key | None, args: Args, ho
         ys, reached, result = _sample_by_sample(run, x0, key, args)
         ys = jtu.tree_map(lambda y: y[:, 0], ys)
     return own(ys), reached, result
+
+
+def _at_physical_times(subs: Any, clock: Clock) -> Any:
+    """What a user's `SaveAt` saves, its functions called with the physical time in place of the solver's."""
+
+    def of_one(sub: dfx.SubSaveAt) -> dfx.SubSaveAt:
+        return eqx.tree_at(lambda sub: sub.fn, sub, lambda tau, x, args: sub.fn(clock(tau), x, args))
+
+    return jtu.tree_map(of_one, subs, is_leaf=lambda sub: isinstance(sub, dfx.SubSaveAt))
 
 
 def _raise_if_failed(equation: Any, solver: dfx.AbstractSolver, result: Any, reached: Any) -> None:

@@ -51,6 +51,12 @@ def test_saveat_steps_gives_every_nth_step():
     np.testing.assert_allclose(every[:, :2], sx.solve(P, x0, TS)[:, jnp.array([0, 5])], rtol=1e-6)
 
 
+def test_functions_of_the_state_are_saved_with_the_physical_time():
+    saveat = dfx.SaveAt(t0=True, steps=True, fn=lambda t, x, args: t + 0 * x)
+    saved = sx.solve(-P, jnp.zeros(2), TS[::-1], saveat=saveat)
+    np.testing.assert_allclose(saved[0], TS[::-1], atol=1e-6)
+
+
 def test_adaptive_steps_save_at_the_given_times():
     controller = dfx.PIDController(rtol=1e-6, atol=1e-6)
     x = sx.solve(sx.Drift(lambda t, x, args: -x), jnp.ones(2), TS, solver=dfx.Tsit5(), stepsize_controller=controller)
