@@ -240,7 +240,7 @@ def _warn_of_eulers_data(made: type | None, solver: dfx.AbstractSolver | None) -
             f"The trajectories are made by the steps of `{made.__name__}`, and the loss unrolls by "
             f"`{type(solver).__name__}`, to which the error of these steps is physics: where the state relaxes by a "
             "tenth in a step, samples will have a variance that is a tenth too small. Leave `solver` out where they "
-            f"are simulated, or give the loss the same, `solver=diffrax.{made.__name__}()`.",
+            "are simulated, or give the loss Euler's method too, `solver=diffrax.Euler()`.",
             stacklevel=4,
         )
 

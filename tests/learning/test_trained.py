@@ -177,6 +177,15 @@ def test_data_of_eulers_steps_are_noticed_by_a_loss_that_takes_better_ones(kind)
     train(make())
 
 
+def test_what_is_said_of_an_sde_solvers_data_names_a_loss_that_takes_them():
+    P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.5)
+    paths = sx.simulate(P + g, jnp.ones(32), np.linspace(0, 1, 11), key=KEY, solver=dfx.SEA())
+    s = sx.Score(sx.nn.MLP(widths=(4,), key=jax.random.key(1)), g)
+    with pytest.warns(UserWarning, match=r"steps of `SEA`.*`solver=diffrax.Euler\(\)`"):
+        sx.fit(-P + 2 * s, paths, key=KEY, curriculum=ONCE)
+    sx.fit(-P + 2 * s, paths, key=KEY, curriculum=ONCE, loss=sx.WindowLoss(solver=dfx.Euler()))
+
+
 def test_slices_know_whose_steps_they_are_and_data_of_ones_own_may_say_so():
     paths = sx.Trajectories(jnp.zeros((4, 3)), [0.0, 0.1, 0.2], solver=dfx.Euler)
     assert paths[1:].made_by() is dfx.Euler
