@@ -24,7 +24,7 @@ from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
 from ._algebra import SDE, AbstractDrift, Forward, Reverse
-from ._coefficient import check_callable, scale, takes
+from ._coefficient import STATES, check_callable, positional, scale, takes
 from ._linear import AbstractLinear
 from ._trained import Trained
 
@@ -336,7 +336,10 @@ class StepDrift(AbstractDrift[Forward]):
 
 def _wants_two(step: Callable[..., Any]) -> bool:
     """Whether a step is called with (x, dt), rather than (t, x, dt, args)."""
-    return takes(step.step if isinstance(step, _Reversal) else step, 2)
+    step = step.step if isinstance(step, _Reversal) else step
+    # What has defaults may take either: (t, x, dt=..., args=...) has its state in the second place.
+    second = [name for name, _ in positional(step)[1:2]]
+    return takes(step, 2) and not (takes(step, 4) and second and second[0] in STATES)
 
 
 def _take(step: Callable[..., Any], t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:

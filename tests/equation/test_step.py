@@ -67,6 +67,14 @@ def test_uneven_steps_are_passed_on():
     np.testing.assert_allclose(sx.solve(P, X, ts), plain_loop(step, X, ts), rtol=2e-6, atol=1e-6)
 
 
+def test_a_step_with_defaults_is_called_by_the_place_of_its_state():
+    late = sx.Drift.from_step(lambda t, x, dt=0.1, args=None: x + dt * t, reverse=sx.mirror)
+    slow = sx.Drift.from_step(lambda x, dt, rate=0.5, args=None: x + rate * dt)
+    np.testing.assert_allclose(late.increment(2.0, 1.0, 0.25, None), 0.5)
+    np.testing.assert_allclose((-late).increment(2.0, 1.0, 0.25, None), -0.5)
+    np.testing.assert_allclose(slow.increment(2.0, 1.0, 0.25, None), 0.125)
+
+
 def test_twice_reversed_it_steps_forwards_again():
     P = sx.Drift.from_step(step, reverse=unstep)
     back = -P
