@@ -256,7 +256,14 @@ def _stack(x: list[Any], ts: Any) -> tuple[State, Any, np.ndarray | None]:
         )
     x = native(x, "x")
     lengths = np.array([len(jtu.tree_leaves(path)[0]) for path in x])
-    if not isinstance(ts, list | tuple) or np.ndim(ts[0]) == 0:
+    for i, path in enumerate(x):
+        if any(len(leaf) != lengths[i] for leaf in jtu.tree_leaves(path)):
+            raise ValueError(
+                f"`x`: the arrays of trajectory {i} have {[len(leaf) for leaf in jtu.tree_leaves(path)]} times: give "
+                "each array of a state as many."
+            )
+    ts = list(ts) if getattr(ts, "ndim", 1) == 2 else ts
+    if not isinstance(ts, list | tuple) or not len(ts) or np.ndim(ts[0]) == 0:
         if (lengths != len(ts)).any():
             raise ValueError(
                 f"`x` is a list of trajectories with {sorted(set(lengths.tolist()))} states, and `ts` has {len(ts)} "

@@ -115,6 +115,11 @@ def test_steps_are_differences_in_double_precision():
     np.testing.assert_allclose(source.steps[1], [[0.01, 0.02], [0.02, 0.01]], rtol=1e-6)
 
 
+def test_a_list_may_have_its_times_in_one_array():
+    ts = np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 3.0]])
+    np.testing.assert_array_equal(sx.Trajectories([jnp.ones(3), jnp.ones(3)], ts).ts, ts)
+
+
 # Training
 
 
@@ -150,6 +155,8 @@ def unfit(x: Any, ts: Any, args: Any = None):
         (unfit([jnp.ones(3)], [[0.0, 1.0]]), ValueError, r"of \[3\] states, `ts` \[2\] times"),
         (unfit(jnp.ones((2, 3)), [[0, 1, 2], [0, 2, 1]]), ValueError, "turns at position 1"),
         (unfit([], []), ValueError, "empty list"),
+        (unfit([jnp.ones(3)], []), ValueError, r"\[3\] states, and `ts` has 0 times"),
+        (unfit([(jnp.ones(3), jnp.ones(2))], [[0, 1, 2]]), ValueError, r"trajectory 0 have \[3, 2\] times"),
         (unfit(jnp.ones((2, 6)), TS, sx.PerSample(jnp.ones(3))), ValueError, "3 rows .*there are 2 trajectories"),
         (unfit(np.ones((3, 6)).tolist(), TS), TypeError, r"list of numbers or of lists.*`np.asarray\(x, np.float32\)`"),
         (unfit([jnp.ones(1), jnp.ones(2)], [[0.0], [0.0, 1.0]]), ValueError, "Trajectory 0: .*at least two times"),
@@ -159,7 +166,20 @@ def unfit(x: Any, ts: Any, args: Any = None):
         (unfit(jnp.ones((2, 6)), np.ma.masked_less(TS, 0.1)), ValueError, "`ts` has 1 masked"),
         (lambda: own_times()[9:], IndexError, "none of 5 trajectories"),
     ],
-    ids=["one", "times", "lengths", "list", "order", "empty", "rows", "nested", "lone time", "objects"]
+    ids=[
+        "one",
+        "times",
+        "lengths",
+        "list",
+        "order",
+        "empty",
+        "no times",
+        "arrays",
+        "rows",
+        "nested",
+        "lone time",
+        "objects",
+    ]
     + ["masked", "masked in a list", "masked times", "nothing left"],
 )
 def test_what_is_no_set_of_trajectories_is_said(make, error, message):
