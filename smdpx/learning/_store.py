@@ -61,7 +61,7 @@ class StoredPaths(AbstractPaths):
 
     Raises:
         FileNotFoundError: nothing at `path`.
-        ValueError: no store; one of a newer format; or one with chunks that are missing or cut short.
+        ValueError: a count below 1; no store; one of a newer format; or one with chunks that are missing or cut short.
         ImportError: zarr is not installed.
 
     >>> import tempfile, jax, jax.numpy as jnp, smdpx as sx
@@ -82,6 +82,8 @@ class StoredPaths(AbstractPaths):
     memory: int = eqx.field(static=True)
 
     def __init__(self, path: Any, count: int | None = None, *, partial: bool = False, memory: int = 2**30):
+        if count is not None and count < 1:
+            raise ValueError(f"`StoredPaths` takes the first `count` trajectories, at least 1; got {count}.")
         self.files, self.memory = StoreFiles(Path(path)), memory
         first = self.files.count if count is None else min(count, self.files.count)
         missing = set(self.files.missing(first))

@@ -222,6 +222,12 @@ def test_an_index_that_takes_none_is_said(paths, index, error):
         paths[index]
 
 
+@pytest.mark.parametrize("count", [0, -3])
+def test_a_view_of_no_trajectory_is_said(paths, count):
+    with pytest.raises(ValueError, match=rf"`count` trajectories, at least 1; got {count}"):
+        sx.StoredPaths(paths.path, count)
+
+
 # Recipes
 
 
