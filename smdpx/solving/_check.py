@@ -82,7 +82,7 @@ def check(
         A `StepReport`.
 
     Raises:
-        TypeError: within `jax.jit`.
+        TypeError: what is no drift, an SDE say; or within `jax.jit`.
         ValueError: dt not positive or not the one that a step accepts, or states that the drift does not return alike.
 
     >>> import jax.numpy as jnp, smdpx as sx
@@ -91,6 +91,8 @@ def check(
     >>> round(report.order), report.round_trip < 0.2, report.vjp_error < 1e-2
     (1, True, True)
     """
+    if not isinstance(drift, AbstractDrift):
+        raise TypeError(f"`check` measures a drift, such as `P`, without its noise; got {drift!r}.")
     validate.check_concrete("check", drift, x, dt, t, args)
     if not dt > 0:
         raise ValueError(f"`dt` must be > 0; got {dt}.")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import smdpx as sx
+from tests._problems import as_users_run as as_users_run
 
 X = jr.normal(jr.key(0), (6, 3))
 
@@ -89,6 +90,12 @@ def test_a_wrong_gradient_is_seen():
 
 def test_samples_do_not_see_each_other():
     assert sx.check(sx.Drift(lambda t, x, args: jnp.sin(x)), X, dt=0.1).batch_error < 1e-6
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_what_is_no_drift_is_an_error():
+    with pytest.raises(TypeError, match="measures a drift, such as `P`, without its noise"):
+        sx.check(sx.Drift(lambda t, x, args: x) + sx.Diffusion(0.1), X, dt=0.1)  # pyright: ignore
 
 
 def test_dt_must_be_positive():
