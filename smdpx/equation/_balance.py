@@ -99,13 +99,15 @@ def guarded(
     Without `back` it is 0 there.
     """
     physics = [part for part in parts if not part.drift.is_score]
-    for part in parts:
-        w = part.drift.outside(t, x, args)
-        if w is not None and physics:
-            if back is None:
-                return _blended(w, change, 0, lambda: change)
-            return _blended(w, change, part.coefficient - 1, lambda: back(physics))
-    return change
+    ways = [(part.drift.outside(t, x, args), part.coefficient) for part in parts]
+    known = [(w, coefficient) for w, coefficient in ways if w is not None]
+    if not physics or not known:
+        return change
+    w = known[0][0]
+    if back is None:
+        return _blended(w, change, 0, lambda: change)
+    C = sum(coefficient for _, coefficient in known)  # of an ensemble's scores together
+    return _blended(w, change, C - 1, lambda: back(physics))
 
 
 def _blended(w: State, change: State, over: Any, back: Callable[[], State]) -> State:

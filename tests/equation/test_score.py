@@ -120,6 +120,19 @@ def test_a_steps_reference_survives_jit():
     np.testing.assert_allclose(inside(equation, X), equation.increment(0.3, X, DT, None), rtol=1e-6)
 
 
+def test_outside_of_what_an_ensemble_knows_physics_runs_as_outside_of_one_score():
+    class Lost(eqx.Module):
+        def __call__(self, t, x, args):
+            return net(t, x, args)
+
+        def outside(self, t, x):
+            return jnp.ones_like(x)
+
+    first, second = sx.Score(Lost(), g), sx.Score(Lost(), g)
+    np.testing.assert_allclose(rate(-P + first + second), rate(P), rtol=1e-6)
+    np.testing.assert_allclose(rate(-P + 0.5 * first + 0.5 * second), 0, atol=1e-6)
+
+
 @pytest.mark.parametrize("change", ["rate", "increment"])
 def test_the_physics_is_evaluated_once_whoever_asks_for_it(change):
     calls = []
