@@ -23,6 +23,7 @@ def has_stages(solver: dfx.AbstractSolver) -> bool:
     return (
         steps_as_diffrax(solver)
         and isinstance(solver, dfx.AbstractERK)
+        and not isinstance(solver, dfx.AbstractWrappedSolver)  # passes for what it wraps
         and isinstance(solver.tableau, dfx.ButcherTableau)
     )
 

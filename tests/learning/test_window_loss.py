@@ -305,6 +305,15 @@ def test_halved_steps_are_refused_where_noise_is_that_of_whole_ones():
         sx.WindowLoss(solver=dfx.HalfSolver(dfx.Euler())).check(-P + 2 * score(1.0) + g)
 
 
+def test_halved_steps_without_noise_are_twice_as_many():
+    w, equation = windows(2), -P + 2 * score(1.0)
+    middle = w.t.mean(axis=1, keepdims=True)
+    finer = sx.Windows(w.x[:, [0, 0, 1]], jnp.concatenate([w.t[:, :1], middle, w.t[:, 1:]], axis=1), STEP / 2)
+    halved = value(sx.WindowLoss(solver=dfx.HalfSolver(dfx.Heun())), equation, w)
+    expected = value(sx.WindowLoss(weights=lambda j: jnp.where(j == 2, 1.0, 0.0)), equation, finer)
+    assert float(halved) == pytest.approx(float(expected), rel=1e-5)  # the unit of half a step, and half of the states
+
+
 def test_an_implicit_solver_needs_tolerances_of_its_own():
     with pytest.raises(ValueError, match=r"needs tolerances.*Kvaerno3\(root_finder=diffrax.VeryChord\("):
         sx.WindowLoss(solver=dfx.Kvaerno3()).check(-P + 2 * score(1.0))
