@@ -29,9 +29,10 @@ def default_solver(equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
     """
     repaired = [trained.solver for _, trained in memories(equation) if trained.solver is not None]
     # A surrogate's Euler step is the split step's too; a score that is taken after the noise is no other solver's.
-    for kind in sorted(repaired, key=denoises, reverse=True):
-        if is_eulers(kind) and (isinstance(equation, SDE) or not abilities(kind()).needs_noise):
-            return kind()
+    for kind in sorted(filter(is_eulers, repaired), key=denoises, reverse=True):
+        solver = _made(equation, kind)
+        if isinstance(equation, SDE) or not abilities(solver).needs_noise:
+            return solver
     if step_drifts(equation):
         return dfx.Euler()
     drifts = [term.drift for term in equation.summands]
@@ -39,3 +40,13 @@ def default_solver(equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
     if stiff and all(drift.states_linear for drift in drifts if drift.is_score):
         return ExponentialHeun()
     return dfx.Heun()
+
+
+def _made(equation: AbstractDrift | SDE, kind: type) -> dfx.AbstractSolver:
+    try:
+        return kind()
+    except TypeError as error:
+        raise TypeError(
+            f"`{equation}` has learned to repair the error of `{kind.__name__}`, which cannot be made without "
+            f"arguments: give it, `solver={kind.__name__}(...)`."
+        ) from error

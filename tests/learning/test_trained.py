@@ -186,6 +186,16 @@ def test_what_is_said_of_an_sde_solvers_data_names_a_loss_that_takes_them():
     sx.fit(-P + 2 * s, paths, key=KEY, curriculum=ONCE, loss=sx.WindowLoss(solver=dfx.Euler()))
 
 
+def test_a_solver_of_ones_own_that_needs_arguments_has_to_be_given_again():
+    class Own(dfx.Euler):
+        number: int
+
+    how = {"curriculum": ONCE, "loss": sx.WindowLoss(solver=Own(1))}
+    s = sx.fit(-process.P + 2 * process.s(), grid(3, [0.0, 0.1, 0.4]), key=KEY, **how)
+    with pytest.raises(TypeError, match=r"error of `Own`, which cannot be made without arguments.*`solver=Own\(...\)`"):
+        sx.solve(-process.P + 2 * s, jnp.ones(2), [0.4, 0.1, 0.0])
+
+
 def test_slices_know_whose_steps_they_are_and_data_of_ones_own_may_say_so():
     paths = sx.Trajectories(jnp.zeros((4, 3)), [0.0, 0.1, 0.2], solver=dfx.Euler)
     assert paths[1:].made_by() is dfx.Euler
