@@ -22,7 +22,7 @@ import jax.tree_util as jtu
 from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
-from ._balance import Link, cancelled, guarded, links, printed
+from ._balance import Halves, Link, cancelled, guarded, halves, links, printed
 from ._coefficient import as_coefficient, scale
 from ._diffusion import Diffusion
 from ._linear import AbstractLinear, plus, times
@@ -122,6 +122,10 @@ class AbstractDrift(eqx.Module, Generic[D]):
     def links(self) -> tuple[Link, ...]:
         """Which summands cancel what scores are counted from; known where the sum is made, by identity."""
         return ()
+
+    def halves(self) -> Halves:
+        """Its physics and its scores apart."""
+        return halves(self.summands, self.links)
 
     @overload
     def __neg__(self: AbstractDrift[Forward]) -> AbstractDrift[Reverse]: ...

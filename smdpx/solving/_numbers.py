@@ -18,6 +18,7 @@ from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
 from ..equation._algebra import SDE, AbstractDrift
+from ..equation._balance import Halves
 from ..equation._diffusion import Diffusion
 from ..equation._linear import AbstractLinear
 from ._validate import widest
@@ -64,6 +65,14 @@ class _InOwnPrecision(AbstractDrift[Any]):
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The drift's."""
         return self.widen(self.drift.increment(t, self.narrow(x), dt, args))
+
+    def halves(self) -> Halves:
+        """The drift's."""
+
+        def of_one(half: Callable[..., State]) -> Callable[..., State]:
+            return lambda t, x, dt, args: self.widen(half(t, self.narrow(x), dt, args))
+
+        return Halves(*map(of_one, self.drift.halves()))
 
     def linear(self, t: RealScalarLike, args: Args = None) -> PyTree[AbstractLinear]:
         """The drift's: an operator takes states of any precision."""

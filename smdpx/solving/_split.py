@@ -16,7 +16,6 @@ from jaxtyping import Array
 
 from .._types import Args, State
 from ..equation._algebra import AbstractDrift
-from ..equation._balance import halves
 from ._formula import AbstractFormula
 from ._terms import StepTimes
 
@@ -49,7 +48,7 @@ class SplitEuler(AbstractFormula):
     @staticmethod
     def change(drift: AbstractDrift, times: StepTimes, x: State, dt: Array, kick: Any, args: Args) -> State:
         """The change x' - x of one sample."""
-        physics, scores = halves(drift.summands, drift.links)
+        physics, scores = drift.halves()
         moved = jtu.tree_map(jnp.add, x, physics(times.start, x, dt, args))
         noisy = moved if kick is None else jtu.tree_map(jnp.add, moved, kick)
         denoised = jtu.tree_map(jnp.add, noisy, scores(times.end, noisy, dt, args))

@@ -59,8 +59,9 @@ def test_double_precision_that_is_switched_on_is_kept():
         {"solver": dfx.Heun(), "adjoint": dfx.DirectAdjoint()},
         {"solver": dfx.Tsit5(), "stepsize_controller": dfx.PIDController(rtol=1e-6, atol=1e-6)},
         {"solver": dfx.Heun(), "saveat": dfx.SaveAt(steps=2)},
+        {"solver": sx.SplitEuler()},
     ],
-    ids=["Euler", "Heun", "adjoint", "adaptive", "saveat"],
+    ids=["Euler", "Heun", "adjoint", "adaptive", "saveat", "split"],
 )
 def test_each_array_keeps_its_precision_and_callables_see_it(how):
     seen = set()
