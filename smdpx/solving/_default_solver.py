@@ -9,7 +9,7 @@ import diffrax as dfx
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._drift import step_drifts
 from ..equation._score import memories
-from ._exponential import ExponentialHeun
+from ._exponential import ExponentialEuler, ExponentialHeun
 from ._solvers import abilities, denoises, is_eulers
 
 __all__ = ["default_solver", "solver_of"]
@@ -25,7 +25,7 @@ def default_solver(equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
 
     `ExponentialHeun` where the physics states a stiff linear part, and so does every score, without which the linear
     part of a reversed equation would be the physics' growth alone. Before all that, where a drift has learned to repair
-    the error of a solver, that solver.
+    the error of a solver, that solver; of `ExponentialEuler`, whose error is that of what is not linear, likewise.
     """
     repaired = [trained.solver for _, trained in memories(equation) if trained.solver is not None]
     # A surrogate's Euler step is the split step's too; a score that is taken after the noise is no other solver's.
@@ -38,7 +38,7 @@ def default_solver(equation: AbstractDrift | SDE) -> dfx.AbstractSolver:
     drifts = [term.drift for term in equation.summands]
     stiff = any(drift.states_linear for drift in drifts if not drift.is_score)
     if stiff and all(drift.states_linear for drift in drifts if drift.is_score):
-        return ExponentialHeun()
+        return ExponentialEuler() if ExponentialEuler in repaired else ExponentialHeun()
     return dfx.Heun()
 
 

@@ -46,6 +46,10 @@ plain, filtered = sx.Score(lambda t, x, args: -x, g), sx.Score(Linear(-800.0), g
         (P + stiff, sx.ExponentialHeun),
         (-stiff + 2 * filtered + g, sx.ExponentialHeun),
         (-stiff + 2 * sx.Score(lambda t, x, args: -x, g, around=stiff), sx.ExponentialHeun),
+        (
+            -stiff + 2 * sx.Score(Linear(-800.0), g, trained=sx.Trained((0.1, 0.1), sx.ExponentialEuler)),
+            sx.ExponentialEuler,
+        ),
         (-stiff + 2 * plain, dfx.Heun),
         (-P + 2 * filtered, dfx.Heun),
         (2 * filtered + g, dfx.Heun),
