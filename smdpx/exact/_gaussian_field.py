@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from .._types import Args, Key, RealScalarLike
 from ..equation._linear import Fourier, squared_wavenumbers
 from ..equation._phi import phi1
-from ._mixture import is_concrete
+from ..solving._validate import is_concrete
 
 
 def power_law_field(n: int, power: RealScalarLike = 4, corner: RealScalarLike = 0) -> Float[Array, "n n"]:

@@ -12,11 +12,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from .._types import Key
+from ..solving._validate import is_concrete
 
 Numbers: TypeAlias = ArrayLike | Sequence[Any]
 """An array, or nested sequences of numbers."""
@@ -190,12 +190,8 @@ def semidefinite_root(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
     return jax.lax.scan(eliminate, matrix, jnp.arange(matrix.shape[0]))[1].T
 
 
-def is_concrete(value: Any) -> bool:
-    """Whether the value can be looked at now (no part of it is traced)."""
-    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
-
-
 def float_dtype(x: Any, default: Any) -> Any:
+    """The precision of an answer about x: its own where it has floats that JAX can hold, else the default."""
     dtype = getattr(x, "dtype", None)
     floats = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
     return jax.dtypes.canonicalize_dtype(dtype) if floats else default

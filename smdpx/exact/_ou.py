@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
 from ..equation._phi import phi1
-from ._mixture import GaussianMixture, Numbers, is_concrete
+from ..solving._validate import is_concrete
+from ._mixture import GaussianMixture, Numbers
 
 _TAYLOR_TERMS = 18  # 1/18! < 1e-15: enough in double precision for ‖A‖t ≤ 1/2
 _DOUBLINGS = 40

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, PyTree
+
+from ..solving._validate import is_concrete
 
 Samples: TypeAlias = PyTree[Float[Array | np.ndarray, "..."]]
 """Samples on axis 0, from NumPy or JAX; the further axes are one state's. A tree of such arrays, by `side_by_side`."""
@@ -32,7 +33,7 @@ def check_array(name: str, value: Any) -> None:
 
 def check_known(name: str, value: Any) -> None:
     """Raise where values are looked at and a JAX transformation has none yet."""
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value)):
+    if not is_concrete(value):
         raise TypeError(
             f"Metrics look at values, and `jax.jit`, `jax.vmap` and `jax.grad` do not know those of `{name}` yet: call "
             "the metric on what they return"
