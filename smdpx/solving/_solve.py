@@ -165,7 +165,7 @@ def solved(
 # Above how many steps a window's gradient runs them again, and up to how many numbers a state. Measured in
 # `benchmarks/window.py`: what a small network's steps leave for the gradient falls out of the cache, and to compute it
 # once more is faster than to fetch it; a convolution is not.
-_AGAIN_FROM_STEPS, _AGAIN_UP_TO_NUMBERS = 24, 64
+_AGAIN_FROM_STEPS, _AGAIN_UP_TO_NUMBERS = 32, 64
 
 
 def unroll(

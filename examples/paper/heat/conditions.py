@@ -145,7 +145,9 @@ def train(preset: Preset, key: jax.Array) -> sx.Score:
     )
 
 
-def compare(s: sx.Score, preset: Preset, alpha: float, noise: float, key: jax.Array) -> dict[str, Any]:
+def compare(
+    s: sx.Score, preset: Preset, alpha: float, noise: float, key: jax.Array, solver: Any = None
+) -> dict[str, Any]:
     """Answers at one condition against the exact posterior, by whole wavenumbers |k| = 1, 2, ... n/2.
 
     Returns:
@@ -155,9 +157,9 @@ def compare(s: sx.Score, preset: Preset, alpha: float, noise: float, key: jax.Ar
     start, path, draw = jr.split(key, 3)
     x0 = sx.data.gaussian_random_fields(preset.cases, N, key=start)
     args = {"alpha": sx.PerSample(jnp.full(preset.cases, alpha)), "g": sx.PerSample(jnp.full(preset.cases, noise))}
-    xT = sx.simulate(P + g, x0, TS, key=path, args=args, solver=SOLVER).end
-    samples = sx.posterior(-P + 2 * s + g, xT, TS[::-1], preset.draws, key=draw, args=args, solver=SOLVER)
-    learned = sx.point_estimate(-P + 2 * s, xT, TS[::-1], args=args, solver=SOLVER)
+    xT = sx.simulate(P + g, x0, TS, key=path, args=args, solver=solver).end
+    samples = sx.posterior(-P + 2 * s + g, xT, TS[::-1], preset.draws, key=draw, args=args, solver=solver)
+    learned = sx.point_estimate(-P + 2 * s, xT, TS[::-1], args=args, solver=solver)
 
     k = np.rint(np.fft.fftfreq(N, 1 / N))
     squares = k[:, None] ** 2 + k[None] ** 2
@@ -189,7 +191,7 @@ def main(preset: Literal["smoke", "cpu", "paper"] = "cpu", out: pathlib.Path = p
     """
     size = PRESETS[preset]
     s = train(size, jr.key(0))
-    rows = [compare(s, size, *pair, jr.fold_in(jr.key(1), i)) for i, pair in enumerate(size.tested)]
+    rows = [compare(s, size, *pair, jr.fold_in(jr.key(1), i), SOLVER) for i, pair in enumerate(size.tested)]
     command = f"python examples/paper/heat/conditions.py --preset {preset}"
     write(out, f"conditions_{preset}.json", {"command": command, "versions": versions(), "rows": rows})
     for row in rows:
