@@ -187,6 +187,11 @@ def buoyancy_table() -> str:
     return _inferences("buoyancy")
 
 
+def buoyancy_less_noise() -> str:
+    """The same with a tenth of the noise, σ = .01."""
+    return _inferences("buoyancy", "_0.01", "--sigma .01 --out runs/paper/buoyancy_0.01")
+
+
 def buoyancy_figures() -> str:
     """One case back in time, every answer at t = .35, samples, and ranks of the truth among them."""
     captions = {
@@ -357,11 +362,11 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _inferences(name: str) -> str:
+def _inferences(name: str, suffix: str = "", how: str = "") -> str:
     """The table of an example's inferences, by its own `table`, and where it comes from."""
-    record, module = _read(f"{name}/inferences_cpu.json"), _example(name)
+    record, module = _read(f"{name}/inferences_cpu{suffix}.json"), _example(name)
     if record is None or module is None:
-        return _not_run(f"python examples/paper/{name}/main.py")
+        return _not_run(f"python examples/paper/{name}/main.py {how}".rstrip())
     return "\n\n".join([_unbroken(module.table(record["rows"])), _source(record)])
 
 

@@ -40,7 +40,8 @@ def main(
     Args:
         preset: smoke (a minute), cpu (a real result on two cores), or paper (the paper's scale; resumes).
         out: where the data, the checkpoints, the record and the figures go.
-        sigma: noise of a state, g√Δt; .1 by the paper's text, .01 by the command of its code.
+        sigma: noise of a state, g√Δt; .1 by the paper's text, .01 by the command of its code. The record of another
+            than .1 has it in its name; the figures do not, so give `out` too.
         lpips: weights for LPIPS, which is left out without them; `sx.metrics.lpips` says where they come from.
     """
     size, g = PRESETS[preset], sx.Diffusion(sigma / DT**0.5)
@@ -60,7 +61,7 @@ def main(
         shown[row["uses"], row["inference"]] = x
     command = f"python examples/paper/buoyancy/main.py --preset {preset} --sigma {sigma:g}"
     record = {"command": command, "versions": versions(), "rows": rows, "CPU s": time.process_time() - began}
-    write(out, f"inferences_{preset}.json", record)
+    write(out, f"inferences_{preset}{'' if sigma == 0.1 else f'_{sigma:g}'}.json", record)
     draw(out, held, shown, samples)
     print(table(rows))
     print(f"Record and figures are in {out}.")

@@ -60,7 +60,7 @@ PRESETS = {
     ),
     "cpu": Preset(
         32, 250, 10, 19, 5, 3, 16, 2, (1, 2, 4, 2),
-        _stages((2, 1800, 1e-3), (4, 200, 5e-4), (6, 60, 3e-4)), _stages((2, 1500, 1e-3), batch=32), 1000,
+        _stages((2, 1800, 1e-3), (4, 600, 1e-3), (8, 300, 5e-4)), _stages((2, 1500, 1e-3), batch=32), 1000,
     ),
     # The paper's: windows of 2, 4, ..., 20 states, 30 epochs each, with a window from each run an update.
     "paper": Preset(
