@@ -178,8 +178,13 @@ def turbulence_calibration() -> str:
 
 def turbulence_figures() -> str:
     """One case back in time, spectra, errors along the way."""
-    files = ("backwards.gif", "backwards.png", "spectra.png", "errors.png")
-    return _figures("turbulence", {name: name.split(".")[0] for name in files})
+    captions = {
+        "backwards.gif": "turbulence_animation",
+        "backwards.png": "turbulence_backwards",
+        "spectra.png": "turbulence_spectra",
+        "errors.png": "turbulence_errors",
+    }
+    return _figures("turbulence", captions)
 
 
 def buoyancy_table() -> str:
