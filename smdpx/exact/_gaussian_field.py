@@ -66,8 +66,8 @@ class LinearGaussianField(eqx.Module):
     then noise; the paper's simulator) and t should be a multiple of dt: it is rounded to one.
     Without `dt` time is continuous.
 
-    Mode 0 of `power_law_field` has prior variance 0: the posterior is 0 there, and the score is
-    finite for t > 0.
+    Mode 0 of `power_law_field` has prior variance 0: the posterior is 0 there. Where a mode has no variance at t, the
+    field is 0 in it and the score is taken as 0 too (that of the modes which have some), so that solves may end at 0.
 
     Args:
         variances: v(0), the prior's variance for each Fourier mode, shape (n, n), not negative,
@@ -173,10 +173,7 @@ class LinearGaussianField(eqx.Module):
 
     @property
     def score(self) -> "_LinearFunction":
-        """∇ₓ log p_t(x) = -x_k / v_k(t), a function (t, x, args) for `smdpx.Score`.
-
-        t should be positive if a mode of the prior has variance 0.
-        """
+        """∇ₓ log p_t(x) = -x_k / v_k(t), 0 where v_k(t) = 0, a function (t, x, args) for `smdpx.Score`."""
         return _LinearFunction(self._score_rates)
 
     def posterior_mean(self, t: RealScalarLike, x: Float[Array, "n n"]) -> Float[Array, "n n"]:
@@ -187,7 +184,7 @@ class LinearGaussianField(eqx.Module):
             x: the observed field x_t, shape (n, n).
         """
         decay, _ = self._transition(t)
-        return self._filter(decay * self.variances / self._variance(t), x)
+        return self._filter(_ratio(decay * self.variances, self._variance(t)), x)
 
     def posterior_variances(self, t: RealScalarLike) -> Float[Array, "n n"]:
         """The variance of each Fourier mode of x_0 given x_t, whatever x_t is: v_k(0) q_k(t) / v_k(t).
@@ -196,7 +193,7 @@ class LinearGaussianField(eqx.Module):
             t: time, positive.
         """
         _, noise = self._transition(t)
-        return self.variances * noise / self._variance(t)
+        return _ratio(self.variances * noise, self._variance(t))
 
     def sample_posterior(self, t: RealScalarLike, x: Float[Array, "n n"], *, key: Key) -> Float[Array, "n n"]:
         """Draw x_0 given x_t = x.
@@ -217,14 +214,14 @@ class LinearGaussianField(eqx.Module):
             t: time, positive.
             x: one field x_t, shape (n, n).
         """
-        return self._filter(jnp.sqrt(self.variances) / jnp.sqrt(self._variance(t)), x)
+        return self._filter(_ratio(jnp.sqrt(self.variances), jnp.sqrt(self._variance(t))), x)
 
     # Methods and no lambdas: a bound method is a pytree of the field's arrays, which a transformation sees.
     def _drift_rates(self, t: RealScalarLike) -> Float[Array, "n n"]:
         return -self.rates
 
     def _score_rates(self, t: RealScalarLike) -> Float[Array, "n n"]:
-        return -1 / self._variance(t)
+        return -_ratio(jnp.ones((), self.rates.dtype), self._variance(t))
 
     def _transition(self, t: RealScalarLike) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
         """Give a and q of x_k(t) = a_k x_k(0) + √q_k ξ_k."""
@@ -246,6 +243,12 @@ class LinearGaussianField(eqx.Module):
 
     def _coloured(self, variance: Float[Array, "n n"], key: Key) -> Float[Array, "n n"]:
         return self._filter(jnp.sqrt(variance), jax.random.normal(key, variance.shape, variance.dtype))
+
+
+def _ratio(a: Float[Array, "..."], variance: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """The ratio a / variance, 0 where there is no variance; safe to differentiate there."""
+    some = variance > 0
+    return jnp.where(some, a / jnp.where(some, variance, jnp.ones_like(variance)), jnp.zeros_like(variance))
 
 
 def _check_even(name: str, value: Float[Array, "n n"]) -> None:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import smdpx as sx
 from smdpx.exact import LinearGaussianField, power_law_field
 
 T, STEPS, N = 0.2, 32, 32
@@ -129,3 +130,18 @@ def test_mode_zero_has_no_posterior_mean_and_a_finite_score():
 def test_wrong_arguments_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_mode_without_variance_lets_a_solve_of_second_order_end_at_0():
+    P, s = sx.Drift(SMALL.drift), sx.Score(SMALL.score, sx.Diffusion(0.1))
+    xT = SMALL.simulate(T, SMALL.sample_prior(key=jax.random.key(0)), key=jax.random.key(1))
+    ts = T * np.linspace(0, 1, STEPS + 1)[::-1] ** 2
+    mean = sx.point_estimate(-P + 2 * s, xT[None], ts)[0]
+    np.testing.assert_allclose(mean, SMALL.posterior_mean(T, xT), atol=2e-3)
+
+
+def test_without_noise_the_posterior_of_a_mode_without_variance_is_known():
+    still = LinearGaussianField(power_law_field(8), g=0.0)
+    x0 = still.sample_prior(key=jax.random.key(0))
+    np.testing.assert_allclose(still.posterior_mean(0.01, still.decay(0.01, x0)), x0, atol=1e-5)
+    np.testing.assert_array_equal(still.posterior_variances(0.01), 0)
