@@ -9,10 +9,7 @@ import jax.random as jr
 import numpy as np
 
 import smdpx as sx
-from heat.problem import EXACT, INFERENCES, PRIOR, STEPS, TS, G, N, Scheme, T, figures, g, infer
-
-# The score of the physics' own SDE in continuous time.
-CONTINUOUS = sx.exact.LinearGaussianField(PRIOR, g=G)
+from heat.problem import CONTINUOUS, EXACT, INFERENCES, STEPS, TS, G, N, Scheme, T, figures, g, infer
 
 
 def three_inferences(scheme: Scheme, s: sx.Score, x0: jax.Array, xT: jax.Array, key: jax.Array) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from heat.evaluate import (
 )
 from heat.figures import draw_figures
 from heat.presets import PRESETS
-from heat.problem import EXPONENTIAL, MIRRORED, cases
+from heat.problem import CONTINUOUS, EXPONENTIAL, MIRRORED, cases, g
 from heat.studies import shifts, solvers, window_sizes
 from heat.table import markdown_table
 from heat.train import train
@@ -70,7 +70,12 @@ def main(
         write(out, f"{part}_{preset}.json", {"command": command, "versions": versions(), "rows": rows})
 
     if "limits" in parts:
-        record("limits", [{"scheme": "exact, continuous", "figures": exact_limits(x0, xT, jr.key(3), dt=None)}])
+        solved = three_inferences(EXPONENTIAL, sx.Score(CONTINUOUS.score, g), x0, xT, jr.key(4))
+        rows = [
+            {"scheme": "exact, continuous", "figures": exact_limits(x0, xT, jr.key(3), dt=None)},
+            {"scheme": "exact score, exponential", "figures": solved},
+        ]
+        record("limits", rows)
     if "inferences" in parts:
         record("inferences", inferences(size, scores, seconds, x0, xT))
     if "baselines" in parts:

@@ -14,6 +14,8 @@ TS = np.linspace(0.0, T, STEPS + 1)
 PRIOR = sx.exact.power_law_field(N)
 # The test data's process: Euler-Maruyama, 32 exact decays with noise after each. Everything about it is closed form.
 EXACT = sx.exact.LinearGaussianField(PRIOR, g=G, dt=T / STEPS)
+# The process in continuous time, whose score is what a solver in no need of these steps learns.
+CONTINUOUS = sx.exact.LinearGaussianField(PRIOR, g=G)
 
 heat = sx.physics.Heat(N)
 g = sx.Diffusion(G)
