@@ -233,6 +233,15 @@ def test_the_projection_is_that_of_a_direct_solve():
     np.testing.assert_allclose(ours, exact, atol=1e-12)
 
 
+@pytest.mark.parametrize("n", [5, 12, 33, 34])
+def test_a_grid_need_not_be_a_power_of_two(n):
+    u, v = faces(n)
+    mask = b.solid(b.disc((60, 60), 15), n=n)
+    u, v = b.project(u, v, mask)
+    assert float(jnp.abs(b.divergence(u, v)).max()) < 5e-6
+    np.testing.assert_allclose(b.project(u, v, mask)[0], u, atol=5e-6)
+
+
 def test_masks_of_any_kind():
     u, v = faces(N)
     expected = b.project(u, v, DISC)[0]

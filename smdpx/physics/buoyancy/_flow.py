@@ -67,7 +67,7 @@ class Buoyancy(eqx.Module):
         buoyancy: β, the velocity that a marker of 1 gains in one unit of the solver's time. May be traced.
         length: the box' side.
         time_scale: units of the solver's time in one of the equation's, > 0.
-        max_iterations: of the pressure's conjugate gradients; about 10 are needed.
+        max_iterations: of the pressure's conjugate gradients; 6 to 9 are needed.
         transport: that of the marker, `maccormack`, or what is called as it is.
 
     Raises:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Num
 from scipy import ndimage
 
 from ..._types import Key, RealScalarLike
-from ...solving._validate import check_concrete, is_concrete
+from ...solving._validate import is_concrete
 
 __all__ = ["Obstacle", "box", "check_obstacles", "disc", "draw_obstacles", "solid"]
 
@@ -173,7 +173,8 @@ def check_obstacles(
     ...
     ValueError: `obstacles` fill the domain: all 16 cells are solid, and there is nothing left that could flow.
     """
-    check_concrete("check_obstacles", obstacles)
+    if not is_concrete(obstacles):
+        raise TypeError(f"`{who}`: values are looked at, which a JAX transformation does not know: call it outside.")
     masks = np.asarray(obstacles)
     if masks.shape[-2:] != (n, n) or masks.ndim not in (2, 3):
         raise ValueError(_wrong_shape(masks.shape, n, who, " or (samples, n, n)"))
