@@ -22,7 +22,7 @@ import jax.tree_util as jtu
 from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
-from ._balance import Halves, Link, cancelled, guarded, halves, links, printed
+from ._balance import Halves, Link, cancelled, guarded, halves, links, once, printed
 from ._coefficient import as_coefficient, scale
 from ._diffusion import Diffusion
 from ._linear import AbstractLinear, plus, times
@@ -110,7 +110,7 @@ class AbstractDrift(eqx.Module, Generic[D]):
         return self
 
     def outside(self, t: RealScalarLike, x: State, args: Args) -> State | None:
-        """How far out of what it knows each component of x is, 0 to 1, for a drift that can say."""
+        """How far out of what it knows each component of x is, -1 (below) to 1 (above), for a drift that can say."""
         return None
 
     @property
@@ -125,7 +125,7 @@ class AbstractDrift(eqx.Module, Generic[D]):
 
     def halves(self) -> Halves:
         """Its physics and its scores apart."""
-        return halves(self.summands, self.links)
+        return halves(self.summands, self.links, self.direction is Reverse)
 
     @overload
     def __neg__(self: AbstractDrift[Forward]) -> AbstractDrift[Reverse]: ...
@@ -253,7 +253,8 @@ class Sum(AbstractDrift[Any]):
 
     Two things are more than a sum. A score that is counted from a dissipation D cancels against -D: of a simulator's
     step, whose reversal is a step of its own, only what is left over is taken, forward. And where a score says that a
-    state is outside of what it knows, the physics runs forward in both directions of time, as if the score were 2P/g²:
+    state is outside of what it knows, and -P would carry it further out, the physics runs forward in both directions of
+    time, as if the score were 2P/g², component by component:
 
         (1 - w)·[-P + C·½g²·s] + w·(C - 1)·P,    w = 0 inside to 1 outside.
 
@@ -294,9 +295,10 @@ class Sum(AbstractDrift[Any]):
         self, change: Callable[[Scaled], State], back: Callable[[Scaled], State], t: Any, x: State, args: Args
     ) -> State:
         """The changes, added; outside of what a score knows the physics' own: `back` is a part's the other way."""
-        parts = self._known(t, x, args)
+        parts, change = self._known(t, x, args), once(change)
         total = _add(*map(change, cancelled(parts, self.links)))
-        return guarded(parts, lambda physics: _add(*map(back, physics)), total, t, x, args)
+        sum_of = lambda f: lambda some: _add(*map(f, some))  # noqa: E731
+        return guarded(parts, self.direction is Reverse, sum_of(change), sum_of(back), total, t, x, args)
 
     def _known(self, t: RealScalarLike, x: State, args: Args) -> tuple[Scaled, ...]:
         """The parts with the rates of the physics evaluated: the guard asks for them too, and what scores count from.

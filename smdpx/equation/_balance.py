@@ -3,6 +3,9 @@
     -(A + D) + C·(D + ½g²·r) = -A + (C - 1)·D + C·½g²·r          a score counted from D
     (1 - w)·[-P + C·½g²·s] + w·(C - 1)·P                         w = 0 inside of what a score knows, to 1 outside
 
+The second in components that -P carries further out: where it leads back in, P would lead out. An oscillator whose
+position runs forward and whose velocity runs backward is none: it leaves for infinity.
+
 Functions of the summands that `_algebra` makes; no drift of its own.
 """
 
@@ -16,7 +19,7 @@ import jax.tree_util as jtu
 from .._types import State
 from ._coefficient import scale
 
-__all__ = ["Halves", "Link", "cancelled", "guarded", "halves", "links", "printed"]
+__all__ = ["Halves", "Link", "cancelled", "guarded", "halves", "links", "once", "printed"]
 
 
 class Link(NamedTuple):
@@ -88,26 +91,49 @@ def printed(parts: tuple[Any, ...], links: tuple[Link, ...]) -> tuple[Any, ...]:
 
 def guarded(
     parts: tuple[Any, ...],
+    backwards: bool,
+    own: Callable[[list[Any]], State],
     back: Callable[[list[Any]], State] | None,
     change: State,
     t: Any,
     x: State,
     args: Any,
 ) -> State:
-    """The change of a sum; outside of what a score knows the physics' own: `back` is that of its parts the other way.
+    """The change of a sum; outside of what a score knows the physics' own, in components that it confines.
 
-    Without `back` it is 0 there.
+    Args:
+        parts: the summands.
+        backwards: whether they run against physical time.
+        own: what some of them change.
+        back: what they change the other way; without it the change is 0 outside.
+        change: the change of all.
+        t: the physical time.
+        x: one sample.
+        args: its own.
     """
     physics = [part for part in parts if not part.drift.is_score]
     ways = [(part.drift.outside(t, x, args), part.coefficient) for part in parts]
     known = [(w, coefficient) for w, coefficient in ways if w is not None]
     if not physics or not known:
         return change
-    w = known[0][0]
+    outwards = own(physics) if backwards else scale(-1, own(physics))
+    w = jtu.tree_map(lambda w, f: jnp.where(w * f > 0, jnp.abs(w), 0), known[0][0], outwards)
     if back is None:
         return _blended(w, change, 0, lambda: change)
     C = sum(coefficient for _, coefficient in known)  # of an ensemble's scores together
     return _blended(w, change, C - 1, lambda: back(physics))
+
+
+def once(change: Callable[[Any], State]) -> Callable[[Any], State]:
+    """The change of each part, asked for again, as it is: XLA merges no callbacks, and no gradients."""
+    changes: dict[int, State] = {}
+
+    def known(part: Any) -> State:
+        if id(part) not in changes:
+            changes[id(part)] = change(part)
+        return changes[id(part)]
+
+    return known
 
 
 def _blended(w: State, change: State, over: Any, back: Callable[[], State]) -> State:
@@ -130,8 +156,8 @@ class Halves(NamedTuple):
     scores: Callable[..., State]
 
 
-def halves(parts: tuple[Any, ...], links: tuple[Link, ...]) -> Halves:
-    """The two halves of a sum of drifts: outside of what a score knows the one runs forward, and the other is 0."""
+def halves(parts: tuple[Any, ...], links: tuple[Link, ...], backwards: bool) -> Halves:
+    """The two halves of a sum of drifts: where the guard acts, `guarded`, the one runs forward, and the other is 0."""
     apart = cancelled(parts, links)
 
     def half(scores: bool) -> Callable[..., State]:
@@ -139,12 +165,14 @@ def halves(parts: tuple[Any, ...], links: tuple[Link, ...]) -> Halves:
 
         def change(t: Any, x: State, dt: Any, args: Any) -> State:
             still = jtu.tree_map(jnp.zeros_like, x)
-            total = _sum_of([part.increment(t, x, dt, args) for part in mine], still)
+
+            def own(some: list[Any]) -> State:
+                return _sum_of([part.increment(t, x, dt, args) for part in some], still)
 
             def back(physics: list[Any]) -> State:
                 return _sum_of([part.reversed_increment(t, x, dt, args) for part in physics], still)
 
-            return guarded(parts, None if scores else back, total, t, x, args)
+            return guarded(parts, backwards, own, None if scores else back, own(mine), t, x, args)
 
         return change
 

@@ -123,7 +123,7 @@ class Score(AbstractDrift[Reverse]):
         return jtu.tree_map(_over_half_square, D, g, is_leaf=is_part)
 
     def outside(self, t: RealScalarLike, x: State, args: Args) -> State | None:
-        """How far out of what it knows each component of x is, 0 to 1, where the network can say."""
+        """How far out of what it knows each component of x is, -1 to 1, where the network can say."""
         net: Any = self.net
         return net.outside(t, x) if self.has_outside else None
 

@@ -144,7 +144,7 @@ _FAULTS = (
 
 
 def _report_guard(left: list[Any], cases: int, n: int) -> None:
-    """Say how many draws ever were outside of what the data visited, where the physics ran forward."""
+    """Say how many draws ever were outside of what the data visited, where physics that confines ran forward."""
     if not validate.is_concrete(left) or any(each is None for each in left):
         return
     out = np.concatenate(jax.device_get(left))[: cases * n].reshape(cases, n)
@@ -157,8 +157,8 @@ def _report_guard(left: list[Any], cases: int, n: int) -> None:
     several = (of_cases > max(1, _MANY_OF_A_CASE * n)).mean() > _MANY_CASES
     many = out.mean() > _MANY_DRAWS or most or several
     logger.info(
-        "posterior: %s of %s draws left what the trajectories visited at their time, and the physics ran forward there "
-        "(cases %s)%s",
+        "posterior: %s of %s draws left what the trajectories visited at their time, and physics that would have "
+        "carried them on ran forward (cases %s)%s",
         f"{out.sum():,}",
         f"{out.size:,}",
         first_few(np.flatnonzero(out.any(axis=1))),

@@ -54,9 +54,10 @@ class Whitened(eqx.Module):
 
     **The guard.** Outside of the box that the trajectories visited at t (the smallest and the largest of each
     component, fading in over a quarter of its half width) no network knows the score, and a physics that runs backwards
-    may explode. There the equation runs its physics forward in both directions of time, so that no draw stays far out
-    where the physics confines. Inside nothing changes. States of a deterministic system are confined by no balance of
-    dissipation and noise: of `Perturbed` trajectories there is no guard unless it is asked for.
+    may explode. There the equation runs its physics forward in both directions of time, in components that it would
+    otherwise carry further out, so that no draw stays far out where the physics confines. Inside nothing changes.
+    States of a deterministic system are confined by no balance of dissipation and noise: of `Perturbed` trajectories
+    there is no guard unless it is asked for.
 
     Args:
         net: any network called `(t, x, args)` on one state, with scales of its own left at 1: `MLP`, `ResNet`, ...
@@ -173,14 +174,14 @@ class Whitened(eqx.Module):
         return self._map(lambda L, here: _pull(L, -_inverse(here.variance), here), self._here(t))
 
     def outside(self, t: RealScalarLike, x: State) -> State | None:
-        """How far out of the data each component is, 0 inside to 1; None where there is no guard."""
+        """How far out of the data each component is, -1 below, 0 inside, 1 above; None where there is no guard."""
         if not self.guard:
             return None
 
         def beyond(L: AbstractLinear, here: Scales, x: Array) -> Array:
             reach = jnp.sqrt(here.reach)
             away = (jnp.abs(x - here.center) - reach) * _inverse(_FADE * reach)
-            return jnp.where(reach > 0, jnp.clip(away, 0, 1), 0)
+            return jnp.where(reach > 0, jnp.sign(x - here.center) * jnp.clip(away, 0, 1), 0)
 
         return self._map(beyond, self._here(t), x)
 

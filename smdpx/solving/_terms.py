@@ -100,7 +100,9 @@ def outside(equation: AbstractDrift | SDE, t: Array, x: State, args: Args) -> Bo
 
     def of_one(t: Array, x: State, args: Args) -> Array:
         ways = [term.drift.outside(t, x, args) for term in equation.summands]
-        return jnp.any(jnp.stack([jnp.any(leaf >= 0.5) for leaf in jtu.tree_leaves(ways)] or [jnp.array(False)]))
+        return jnp.any(
+            jnp.stack([jnp.any(jnp.abs(leaf) >= 0.5) for leaf in jtu.tree_leaves(ways)] or [jnp.array(False)])
+        )
 
     return over_samples(of_one, args, t, x)
 

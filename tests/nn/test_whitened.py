@@ -304,10 +304,43 @@ def test_the_guard_fades_in():
     assert outside < between < inside
 
 
+def test_outside_of_the_data_what_leads_back_in_is_left_as_it_is():
+    leaves = sx.Drift(lambda t, x, args: x)  # and so comes back, backwards in time
+    for equation in (lambda s: -leaves + 2 * s, lambda s: leaves - s):
+        rates = [float(equation(guarded(**how)).rate(0.5, jnp.array(2.0), None)) for how in ({}, {"guard": False})]
+        assert rates[0] == pytest.approx(rates[1])
+
+
+def test_an_oscillator_beyond_its_data_does_not_run_away():
+    # Its position alone run forward, and its velocity backward, would grow by e^3 in this time.
+    oscillator, kick = sx.Drift(lambda t, x, args: jnp.stack([x[1], -x[0]])), sx.Diffusion(jnp.array([0.0, 0.3]))
+    ts = np.linspace(0, 3, 61)
+    paths = sx.simulate(oscillator + kick, jax.random.normal(K[0], (64, 2)), ts, key=K[1])
+    end = 1.1 * paths.end[jnp.argmax(paths.end[:, 0])][None]
+
+    def mean(**how):
+        s = sx.Score(sx.nn.Whitened(lambda t, x, args: x, paths, **how), kick)
+        return sx.posterior(-oscillator + 2 * s + kick, end, ts[::-1], 200, key=K[2]).mean(axis=(0, 1))
+
+    np.testing.assert_allclose(mean(), mean(guard=False), atol=0.5)  # as the Gaussian's own, which are exact here
+
+
 def test_of_a_simulators_step_the_forward_step_runs_outside():
     step = sx.Drift.from_step(lambda x, dt: x / (1 + dt), reverse=sx.mirror)
     change = (-step + 2 * guarded()).increment(0.5, jnp.array(3.0), 0.5, None)
     assert float(change) == pytest.approx(3 / 1.5 - 3)
+
+
+def test_the_guard_asks_for_one_more_step_of_a_simulator_the_forward_one():
+    steps = []
+
+    def step(x, dt):
+        steps.append(dt)
+        return x / (1 + dt)
+
+    equation = -sx.Drift.from_step(step, reverse=sx.negative_step) + 2 * guarded()
+    equation.increment(0.5, jnp.array(3.0), 0.5, None)
+    assert steps == [-0.5, 0.5]
 
 
 def test_no_draw_explodes_where_the_physics_confines():
