@@ -57,6 +57,12 @@ def test_of_physics_that_fails_at_a_number_the_data_are_named_as_they_were_given
         fit(equation=-fails + 2 * net)
 
 
+def test_a_name_that_physics_asks_for_and_the_states_do_not_have():
+    moves = sx.Drift(lambda t, x, args: {"q": x["p"], "p": -x["q"]})
+    with pytest.raises(TypeError, match=r"asks for 'p' at one sample of `x0`, which is a dict of 'q', 'v': give"):
+        sx.solve(moves, {"q": X0, "v": X0}, TS)
+
+
 def test_a_step_is_no_rate():
     with pytest.raises(TypeError, match=r"Of a solver's step, \(x, dt\), write `Drift.from_step\(step\)`"):
         sx.Drift(lambda x, dt: x)

@@ -52,7 +52,9 @@ class FitDiverged(RuntimeError):
             "Lower the learning rate, shorten the window, or clip the gradient: `optimizer=lambda lr: optax.chain("
             "optax.clip_by_global_norm(1.0), optax.adam(lr))`."
             if update
-            else f"No update was made yet, so no learning rate will help: {_SCALES}, or shorten the window."
+            else f"No update was made yet, so no learning rate will help: {_SCALES}, or shorten the window. Where it "
+            "is there already, see how large the trajectories get: a physics that is unstable at the steps of `ts` "
+            "explodes in the data, and needs finer ones."
         )
         last = "no update of its stage had a finite one" if math.isnan(loss) else f"the last finite loss was {loss:.6g}"
         super().__init__(

@@ -24,6 +24,9 @@ def save_arrays(net: PyTree, file: str | os.PathLike[str]) -> None:
         net: any pytree; what is not an array is left out.
         file: the path, written as it is; an existing file is replaced.
 
+    Raises:
+        TypeError: a file that is no path, such as a network: the network comes first.
+
     >>> import jax, os, tempfile, smdpx as sx
     >>> net = sx.nn.ResNet(8, width=4, blocks=1, key=jax.random.key(0))
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -32,6 +35,7 @@ def save_arrays(net: PyTree, file: str | os.PathLike[str]) -> None:
     >>> bool((again.enc["in"]["w"] == net.enc["in"]["w"]).all())
     True
     """
+    _check_file(file)
     arrays = {name: np.asarray(_storable(leaf)) for name, leaf in _named(net).items()}
     # np.savez would add ".npz" to a path, not to an open file.
     with open(file, "wb") as opened:
@@ -52,10 +56,12 @@ def load_arrays(net: Net, file: str | os.PathLike[str]) -> Net:
         A new network.
 
     Raises:
+        TypeError: a file that is no path.
         ValueError: the file is no such archive, or of another architecture: an array is missing, left over, of another
             shape, or complex where a real one is wanted, or of fractions where whole numbers are. The message says
             which.
     """
+    _check_file(file)
     stored = _read(file)
     named = _named(net)
     complaints = [
@@ -82,6 +88,11 @@ def load_arrays(net: Net, file: str | os.PathLike[str]) -> Net:
         return numbers.asarray(stored[_name(path)], leaf.dtype)
 
     return jtu.tree_map_with_path(replace, net)
+
+
+def _check_file(file: Any) -> None:
+    if not isinstance(file, str | os.PathLike):
+        raise TypeError(f"The network comes first, then the file's path; got a {type(file).__name__} for the path.")
 
 
 def _name(path: Any) -> str:

@@ -33,6 +33,14 @@ def one_state_given(drift: AbstractDrift, x: State, name: str | None) -> Iterato
     whose = "the trajectories" if name is None else f"`{name}`"
     try:
         yield
+    except KeyError as error:
+        if not isinstance(x, dict):
+            raise
+        names = ", ".join(map(repr, x))
+        raise TypeError(
+            f"`{drift!r}` asks for {error} at one sample of {whose}, which is a dict of {names}: give states, and "
+            "`args`, with the names that its function reads."
+        ) from error
     except (IndexError, TypeError, ValueError) as error:
         why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         if isinstance(error, jax.errors.TracerBoolConversionError):

@@ -36,6 +36,14 @@ def test_a_divergence_at_the_very_start_hands_back_the_start():
     assert float(error.value.trained.net.a) == pytest.approx(1e30)
 
 
+def test_a_divergence_between_the_datas_moments_is_told_of_data_that_explode():
+    unstable, fine = sx.Drift(lambda t, x, args: -1e3 * x), sx.Diffusion(1.0)
+    paths = sx.simulate(unstable + fine, jax.random.normal(KEY, (32,)), np.linspace(0, 0.6, 5), key=KEY)
+    s = sx.Score(sx.nn.Whitened(mlp().net, paths), fine)
+    with pytest.raises(sx.FitDiverged, match=r"unstable at the steps of `ts` explodes in the data, and needs finer"):
+        sx.fit(-unstable + 2 * s, paths, key=KEY, curriculum=ONCE)
+
+
 def test_a_training_makes_no_nan_of_its_own():
     with jax.debug_nans(True):
         assert np.isfinite(weights(fit(curriculum=[sx.Stage(updates=3, batch=16)]))).all()

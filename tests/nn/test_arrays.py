@@ -91,3 +91,10 @@ def test_a_file_that_is_no_archive(tmp_path):
     for name in ("one.npy", "text.npz", "cut.npz"):
         with pytest.raises(ValueError, match=f"{name}` is no .npz archive.*save_arrays"):
             load_arrays({"w": jnp.ones(3)}, tmp_path / name)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("call", [save_arrays, load_arrays])
+def test_the_network_comes_before_the_file(call, tmp_path):
+    with pytest.raises(TypeError, match="The network comes first, then the file's path; got a dict for the path"):
+        call(tmp_path / "net.npz", {"w": jnp.ones(3)})
