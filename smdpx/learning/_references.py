@@ -18,9 +18,10 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
 
-from .._types import Args
+from .._types import Args, RealScalarLike, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import first_row, map_rows
 from ..equation._diffusion import Diffusion
@@ -47,6 +48,8 @@ _FAR, _BESIDE, _ENDS = 10.0, 0.5, 256
 class ReferenceReport(eqx.Module):
     """What `check_references` measured: numbers of factors of e, one for each component or mode.
 
+    Of states that are trees each is a tree of arrays like them.
+
     Attributes:
         gaussian: the largest growth, over any stretch of the reverse solve, of an error around the data's Gaussian.
         around: the same around the dissipation, `Score(net, g, around=P)`; of a mode that decays it is 0.
@@ -54,24 +57,29 @@ class ReferenceReport(eqx.Module):
             the mode is relaxed, and the dissipation is its reference. Well below: it remembers its start.
     """
 
-    gaussian: Float[np.ndarray, "..."]
-    around: Float[np.ndarray, "..."]
-    forgotten: Float[np.ndarray, "..."]
+    gaussian: PyTree[Float[np.ndarray, "..."]]
+    around: PyTree[Float[np.ndarray, "..."]]
+    forgotten: PyTree[Float[np.ndarray, "..."]]
 
     def __repr__(self) -> str:
+        forgotten = np.concatenate([np.ravel(leaf) for leaf in jtu.tree_leaves(self.forgotten)])
         return (
             f"around the Gaussian of the data {_worst(self.gaussian)}; around the dissipation {_worst(self.around)}; "
-            f"{int((self.forgotten > 1).sum())} of {self.forgotten.size} modes have forgotten their start. (`around` "
+            f"{int((forgotten > 1).sum())} of {forgotten.size} modes have forgotten their start. (`around` "
             "takes the part of the physics that relaxes, `P = A + D` and `around=D`, with what it relaxes to: a decay "
             "and its source together.)"
         )
 
 
-def _worst(growth: np.ndarray) -> str:
-    if growth.max() < 1:
+def _worst(growth: PyTree[np.ndarray]) -> str:
+    arrays = jtu.tree_leaves_with_path(growth)
+    path, most = max(arrays, key=lambda named: named[1].max())
+    if most.max() < 1:
         return "nothing grows"
-    place = f", most of all mode {worst_of(growth)[1]}" if growth.size > 1 else ""
-    return f"errors grow up to e^{growth.max():.1f} ({int((growth > 1).sum())} of {growth.size} modes{place})"
+    grow, size = (sum(int(f(leaf)) for _, leaf in arrays) for f in (lambda leaf: (leaf > 1).sum(), np.size))
+    name = f"{jtu.keystr(path, simple=True, separator='.')} {worst_of(most)[1]}".strip()
+    place = f", most of all mode {name}" if size > 1 else ""
+    return f"errors grow up to e^{most.max():.1f} ({grow} of {size} modes{place})"
 
 
 def check_references(
@@ -87,16 +95,17 @@ def check_references(
     exponentials; growth beyond a few factors of e is more than a remainder can be asked to hold.
 
     Args:
-        process: the forward process, `P + g`, its states one array.
+        process: the forward process, `P + g`.
         paths: trajectories of it, at least 16; each may have times and conditions of its own. Of a store, as
             `nn.Whitened` takes them.
-        basis: what is counted: a function from one state to an operator in the basis, as `nn.Whitened` takes it.
+        basis: what is counted: a function from one state to an operator in the basis, as `nn.Whitened` takes it; of
+            states that are trees components alone.
 
     Returns:
         A `ReferenceReport`.
 
     Raises:
-        TypeError: a process without noise, in reverse, or of a state that is no single array; within `jax.jit`.
+        TypeError: a process without noise, or in reverse; a basis for states that are trees; within `jax.jit`.
         ValueError: fewer than 16 trajectories.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
@@ -111,9 +120,12 @@ def check_references(
         raise TypeError(f"`check_references` needs the forward process, `P + g`; got `{process}`.")
     validate.check_concrete("check_references", process, paths)
     data = in_memory(paths)
-    if not isinstance(data.x, jax.Array | np.ndarray):
-        raise TypeError("`check_references` takes states that are one array; check the arrays of a tree by themselves.")
-    x = jnp.asarray(data.x)
+    x, shaped = data.x, lambda values: values
+    if jtu.tree_structure(x) != jtu.tree_structure(0):
+        if basis != Diagonal.like:
+            raise TypeError("`check_references` counts components of states that are trees: leave `basis` out.")
+        process, x, shaped = _raveled(process, x)
+    x = jnp.asarray(x)
     L = basis(x[0, 0])
     table = moments(data, x, L)
     states, _, ts, steps = at_nodes(data, x, L)
@@ -126,7 +138,50 @@ def check_references(
     if L.alike:  # a basis of waves mixes what is alike
         g2 = np.mean(g2, axis=tuple(range(1, g2.ndim)), keepdims=True)
     gaussian = -own - np.where(v > 0, g2 / np.where(v > 0, v, 1), 0)
-    return ReferenceReport(_growth(ts, gaussian), _growth(ts, own), np.asarray(np.trapezoid(-own, ts, axis=0)))
+    forgotten = np.asarray(np.trapezoid(-own, ts, axis=0))
+    return ReferenceReport(*map(shaped, (_growth(ts, gaussian), _growth(ts, own), forgotten)))
+
+
+class _Raveled(AbstractDrift[Forward]):
+    """A drift of trees as one of arrays, with the numbers of all of their arrays one after the other."""
+
+    drift: AbstractDrift
+    unravel: Callable[[Array], State] = eqx.field(static=True)
+
+    @property
+    def direction(self) -> type[Forward]:
+        return Forward
+
+    def rate(self, t: RealScalarLike, x: State, args: Args) -> State:
+        return ravel_pytree(self.drift.rate(t, self.unravel(x), args))[0]
+
+    def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
+        return ravel_pytree(self.drift.increment(t, self.unravel(x), dt, args))[0]
+
+
+class _RaveledNoise(eqx.Module):
+    """The noise of trees as that of such arrays."""
+
+    g: Diffusion
+    one: State
+
+    def __call__(self, t: RealScalarLike, args: Args) -> Array:
+        return ravel_pytree(self.g.like(t, self.one, args))[0]
+
+
+def _raveled(process: SDE, x: State) -> tuple[SDE, Array, Callable[[np.ndarray], State]]:
+    """A process of trees, and its trajectories, as those of arrays; and how a number for each component is a tree."""
+    one = jtu.tree_map(lambda leaf: jnp.asarray(leaf[0, 0]), x)
+    leaves, tree = jtu.tree_flatten(one)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+
+    def shaped(values: np.ndarray) -> State:
+        parts = zip(np.split(values, ends), leaves, strict=True)
+        return jtu.tree_unflatten(tree, [part.reshape(leaf.shape) for part, leaf in parts])
+
+    drift = _Raveled(process.drift, ravel_pytree(one)[1])
+    flat = jax.vmap(jax.vmap(lambda x: ravel_pytree(x)[0]))(x)
+    return SDE(drift, Diffusion(_RaveledNoise(process.diffusion, one))), flat, shaped
 
 
 @eqx.filter_jit

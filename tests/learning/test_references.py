@@ -52,6 +52,19 @@ def test_modes_of_a_basis_are_measured_as_well():
     np.testing.assert_allclose(found.forgotten, squares, rtol=1e-3, atol=1e-3)
 
 
+def test_a_state_of_several_arrays_is_measured_as_one_array_with_their_numbers():
+    apart = {"fast": jr.normal(K[0], (100,)), "slow": jr.normal(K[2], (100, 2))}
+    P, g = sx.Drift(lambda t, x, args: {"fast": -9 * x["fast"], "slow": -x["slow"]}), {"fast": 0.5, "slow": 0.1}
+    paths = sx.simulate(P + sx.Diffusion(g), apart, TS, key=K[1])
+    found = sx.check_references(P + sx.Diffusion(g), paths)
+    rate, noise = jnp.array([-9.0, -1.0, -1.0]), sx.Diffusion(jnp.array([0.5, 0.1, 0.1]))
+    joined = jnp.concatenate([paths.x["fast"][..., None], paths.x["slow"]], axis=-1)
+    one = sx.check_references(sx.Drift(lambda t, x, args: rate * x) + noise, sx.Trajectories(joined, TS))
+    for mine, theirs in ((found.gaussian, one.gaussian), (found.forgotten, one.forgotten)):
+        np.testing.assert_allclose([mine["fast"], *mine["slow"]], theirs, rtol=1e-5)
+    assert "most of all mode fast" in repr(found)
+
+
 def test_a_simulators_step_is_measured_by_its_increment():
     P, g = sx.Drift.from_step(lambda x, dt: x / (1 + 4 * dt)), sx.Diffusion(0.5)
     paths = sx.simulate(P + g, jr.normal(K[0], (100,)), TS, key=K[1])
@@ -142,10 +155,15 @@ def test_a_filter_that_is_itself_trained_does_not_warn():
     [
         (P, PATHS, r"needs the forward process, `P \+ g`"),
         (-P + 2 * sx.Score(lambda t, x, args: x, g) + g, PATHS, "needs the forward process"),
-        (P + g, sx.Trajectories({"a": jnp.ones((20, 3))}, [0, 1, 2]), "states that are one array"),
     ],
-    ids=["no noise", "reverse", "tree"],
+    ids=["no noise", "reverse"],
 )
 def test_what_cannot_be_measured_is_an_error(process, paths, message):
     with pytest.raises(TypeError, match=message):
         sx.check_references(process, paths)
+
+
+def test_states_of_several_arrays_are_in_no_basis():
+    trees = sx.Trajectories({"a": jnp.ones((20, 3))}, [0, 1, 2])
+    with pytest.raises(TypeError, match="counts components of states that are trees: leave `basis` out"):
+        sx.check_references(P + g, trees, basis=sx.Fourier.like)
