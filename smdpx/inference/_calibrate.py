@@ -115,7 +115,8 @@ def calibrate(
         if not issubclass(warning.category, NonFiniteWarning):
             warnings.warn(warning.message, warning.category, stacklevel=2)
     kept, where, exploded = _without_exploded(samples, paths.end)
-    report = assess(kept, paths[where].start, exploded=exploded, total=n * len(paths), basis=basis, key=key_tests)
+    lost = {"exploded": exploded, "where": where, "total": n * len(paths)}
+    report = assess(kept, paths[where].start, basis=basis, key=key_tests, **lost)
     if report.calibrated or not _untrained(equation):
         return report
     first = "Its weights remember no training: `fit` returns the trained score, `s = sx.fit(...)`."
@@ -133,6 +134,7 @@ def assess(
     *,
     key: Key,
     exploded: Int[np.ndarray, " cases"] | None = None,
+    where: Int[np.ndarray, " kept"] | None = None,
     total: int = 0,
     basis: Callable[[Array], AbstractLinear] | None = None,
 ) -> CalibrationReport:
@@ -143,6 +145,7 @@ def assess(
         truth: a tree of arrays of shape (cases, ...).
         key: breaks ties, and draws TARP's references.
         exploded: of each case that there was, how many draws exploded.
+        where: which of these the cases are; None: all.
         total: how many draws there were.
         basis: see `calibrate`.
     """
@@ -152,7 +155,8 @@ def assess(
     data, determined = _with_spread(data)
     found = statistics(data, key)
     says = sentence(found, exploded, total, cases)
-    return _report(found, says, (cases, n), exploded, data.names, determined)
+    where = np.arange(cases) if where is None else where
+    return _report(found, says, (cases, n), exploded, where, data.names, determined)
 
 
 def _report(
@@ -160,10 +164,13 @@ def _report(
     says: tuple[str, str, bool],
     counts: tuple[int, int],
     exploded: Int[np.ndarray, " cases"],
+    where: Int[np.ndarray, " kept"],
     names: tuple[str, ...],
     determined: tuple[str, ...],
 ) -> CalibrationReport:
     rows = found.rows[: len(names)]
+    deviations = np.full(len(exploded), np.nan)
+    deviations[where] = found.deviations
     column = lambda name: np.array([getattr(row, name) for row in rows], np.float64)  # noqa: E731
     return CalibrationReport(
         verdict=says[0],
@@ -172,6 +179,7 @@ def _report(
         cases=counts[0],
         draws=counts[1],
         exploded=exploded,
+        deviations=deviations,
         names=names,
         determined=determined,
         coverage50=column("coverage50"),

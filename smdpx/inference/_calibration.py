@@ -59,6 +59,7 @@ class Statistics(NamedTuple):
     tarp_found: bool
     covered: Float[np.ndarray, "2 levels"]  # with its standard error
     heights: Float[np.ndarray, "2 bins"]
+    deviations: Float[np.ndarray, " cases"]  # of the truth from the draws' mean, in their spread: the largest
 
 
 class _Cases(NamedTuple):
@@ -108,7 +109,14 @@ def statistics(data: Components, key: Key) -> Statistics:
         p < level,
         _with_errors([_inside(cases.u, level) for level in alpha]),
         _BINS * _with_errors([np.floor(_BINS * cases.u) == place for place in range(_BINS)]),
+        _deviations(cases, data.rounding),
     )
+
+
+def _deviations(cases: _Cases, rounding: Float[np.ndarray, " components"]) -> Float[np.ndarray, " cases"]:
+    """How far each case's truth lies from the mean of its draws, in their deviations: of the furthest component."""
+    spread, error = np.sqrt(cases.variance), np.abs(cases.error)
+    return np.where(error > rounding, error / np.maximum(spread, rounding), 0).max(axis=1)
 
 
 def _skill(cases: _Cases, rounding: Float[np.ndarray, " components"]) -> tuple[bool, float]:

@@ -12,6 +12,8 @@ from ._calibration import Row, Statistics
 __all__ = ["CalibrationReport", "sentence"]
 
 _MOST_ROWS = 24
+# Deviations beyond which no law of draws has more than 1 % (Chebyshev): ranks, which count cases, see none of few.
+_FAR = 10.0
 _MENDS = {
     "exploded draws": "Give more trajectories, so that fewer draws leave what was seen; then finer steps near the "
     "start, another solver, and `sx.check_references`. Where the network is not in `nn.Whitened`, take its guard.",
@@ -45,6 +47,9 @@ class CalibrationReport(eqx.Module):
         draws: of each case, less those that exploded.
         exploded: of each case, how many draws exploded, shape (cases,). All else is of the other draws; cases that lost
             more than half are left out.
+        deviations: of each case, how many of the draws' deviations the truth lies from their mean, in the component
+            where these are most, shape (cases,); NaN of cases that are left out. Ranks do not see one case of hundreds
+            that is far off, and the verdict goes by ranks: the table names those beyond 10.
         names: of the rows.
         determined: names of the rows that draws know without spread and right (conserved quantities, say). They
             are no rows of the table.
@@ -69,6 +74,7 @@ class CalibrationReport(eqx.Module):
     cases: int
     draws: int
     exploded: Int[np.ndarray, " cases"]
+    deviations: Float[np.ndarray, " cases"]
     names: tuple[str, ...]
     determined: tuple[str, ...]
     coverage50: Float[np.ndarray, " rows"]
@@ -105,6 +111,12 @@ class CalibrationReport(eqx.Module):
             lines.append(f"{'all':{wide}}  {half:4.2f}  {most:4.2f}")
         if len(self.names) > _MOST_ROWS:
             lines.append(f"({_MOST_ROWS} of {len(self.names)} rows, those whose coverage is furthest off)")
+        far = np.flatnonzero(self.deviations > _FAR)
+        if far.size:
+            lines.append(
+                f"{far.size} of {self.cases} truths lie more than {_FAR:g} deviations of their draws from these, up to "
+                f"{np.nanmax(self.deviations):.3g} (cases {first_few(far)})"
+            )
         if self.determined:
             lines.append(f"{len(self.determined)} known without spread: {', '.join(self.determined[:8])}")
         return "\n".join(lines)

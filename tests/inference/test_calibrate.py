@@ -258,6 +258,16 @@ def test_draws_without_spread_that_miss_are_said_to():
     assert "overconfident: draws do not spread, and miss by 0.0" in report.verdict
 
 
+def test_a_truth_that_is_far_from_its_draws_is_named_though_ranks_do_not_see_it():
+    draws, truths = pairs()
+    report = of(draws, truths.at[7].add(40.0))
+    assert report.calibrated
+    assert np.flatnonzero(report.deviations > 10) == [7]
+    far = "1 of 300 truths lie more than 10 deviations of their draws from these, up to 38.7 (cases 7)"
+    assert repr(report).splitlines()[-1] == far
+    assert "deviations of their draws" not in repr(of(draws, truths))
+
+
 def test_the_report_prints_a_table():
     draws, truths = pairs(d=(30,))
     lines = repr(of(draws, truths)).splitlines()
