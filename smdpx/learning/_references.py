@@ -275,21 +275,25 @@ def warn_of_no_balance(score: Score, paths: Trajectories) -> None:
         return
     some = paths[:_ENDS]
     means, devs, noises = _of_dissipation(D, score.g, some.end, jnp.asarray(np.max(paths.ts)), some.args)
-    for x, mean, dev, g2 in zip(*map(jtu.tree_leaves, (some.end, means, devs, noises)), strict=True):
-        mean, dev, g2 = (np.asarray(each, np.float64) for each in (mean, dev, g2))
-        off = 2 * np.abs(mean) / np.where(g2 > 0, g2, np.inf) * np.std(np.asarray(x, np.float64), axis=0)
-        off = np.where(np.abs(mean) > _BESIDE * dev, off, 0)
-        if off.max() <= _FAR:
-            continue
-        worst, name = worst_of(off)
-        place = f" of component {name}" if off.size > 1 else ""
-        warnings.warn(
-            f"`{score!r}` is counted around {D!r}, which does not vanish where the trajectories end: there the mean"
-            f"{place} of 2{D!r}/g², where a score's is 0, is {off[worst]:.0f} times the size of a score, and the "
-            "network has to undo it. What relaxes needs what it relaxes to: a decay and its source both belong in D, "
-            "all of the physics if it must be (`around=P`); or leave `around` out.",
-            stacklevel=4,
-        )
+
+    def off_by(x: Array, *values: Array) -> np.ndarray:
+        x, mean, dev, g2 = (np.asarray(each, np.float64) for each in (x, *values))
+        off = 2 * np.abs(mean) / np.where(g2 > 0, g2, np.inf) * np.std(x, axis=0)
+        return np.where(np.abs(mean) > _BESIDE * dev, off, 0)
+
+    off = jtu.tree_map(off_by, some.end, means, devs, noises)
+    path, most = max(jtu.tree_leaves_with_path(off), key=lambda named: named[1].max())
+    if most.max() <= _FAR:
+        return
+    name = f"{jtu.keystr(path, simple=True, separator='.')} {worst_of(most)[1]}".strip()
+    place = f" of component {name}" if name else ""
+    warnings.warn(
+        f"`{score!r}` is counted around {D!r}, which does not vanish where the trajectories end: there the mean"
+        f"{place} of 2{D!r}/g², where a score's is 0, is {most.max():.0f} times the size of a score, and the "
+        "network has to undo it. What relaxes needs what it relaxes to: a decay and its source both belong in D, "
+        "all of the physics if it must be (`around=P`); where it moves on even so, leave `around` out.",
+        stacklevel=4,
+    )
 
 
 @eqx.filter_jit

@@ -138,6 +138,25 @@ def test_a_decay_without_its_source_is_no_reference():
         sx.fit(-(feed + decay) + 2 * sx.Score(net, noise, around=feed + decay), fed, **how)
 
 
+class Each(eqx.Module):
+    """One weight for every number of a state that is a tree."""
+
+    a: jax.Array
+
+    def __call__(self, t, x, args):
+        return jax.tree.map(lambda leaf: self.a * leaf, x)
+
+
+def test_of_several_arrays_the_one_is_named_in_which_the_reference_is_furthest_off():
+    P, noise = sx.Drift(lambda t, x, args: {"q": x["p"] - 5.0, "p": 9.0 + 0 * x["p"]}), sx.Diffusion(0.3)
+    starts = {"q": jr.normal(K[0], (100,)), "p": jr.normal(K[2], (100,))}
+    s = sx.Score(Each(jnp.zeros(())), noise, around=P)
+    paths = sx.simulate(P + noise, starts, TS, key=K[1])
+    with pytest.warns(UserWarning, match="the mean of component p of 2P") as said:
+        sx.fit(-P + 2 * s, paths, key=K[2], curriculum=ONCE["curriculum"])
+    assert sum("does not vanish" in str(warning.message) for warning in said) == 1
+
+
 def test_a_filter_that_is_itself_trained_does_not_warn():
     heat = sx.Drift(sx.physics.Heat(8))
     fields = jax.random.normal(K[0], (4, 8, 8))
