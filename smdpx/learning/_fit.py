@@ -13,7 +13,6 @@ from typing import Any
 import diffrax as dfx
 import equinox as eqx
 import jax
-import numpy as np
 import optax
 
 from .._types import Key
@@ -195,8 +194,7 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
             # Of a store the starts of its first files: more would be a look at every file.
             warn_of_a_narrow_start(paths[:1024] if isinstance(paths, StoredPaths) else paths, score.g)
         if validate.is_concrete(paths.ts):
-            ts = np.asarray(paths.ts)  # NumPy's least number of a JAX array is JAX's, which compiles
-            times = float(ts.min()), float(ts.max())
+            times = paths.span()
             score.check_times(*times)
             if score.has_reference:
                 warn_of_growth(equation, times, paths.samples()[1])
@@ -254,7 +252,7 @@ def _how(
         _trained_steps(paths, strides),
         None if solver is None else type(solver),
         tuple((stage.window, stage.stride, stage.updates) for stage in curriculum),
-        (float(np.min(paths.ts)), float(np.max(paths.ts))) if validate.is_concrete(paths.ts) else None,
+        paths.span() if validate.is_concrete(paths.ts) else None,
         paths.samples()[1] is not None,
     )
 

@@ -93,6 +93,10 @@ class Perturbed(AbstractPaths):
         """Those of the trajectories."""
         return self.paths.steps(stride)
 
+    def span(self) -> tuple[float, float]:
+        """The first and the last time of the trajectories."""
+        return self.paths.span()
+
     def source(self, strides: Sequence[int]) -> "PerturbedSource":
         """The trajectories' with the noise."""
         return PerturbedSource(self.paths.source(strides), self.g)

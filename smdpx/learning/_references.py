@@ -274,7 +274,7 @@ def warn_of_no_balance(score: Score, paths: Trajectories) -> None:
     if D is None or not D.has_rate:
         return
     some = paths[:_ENDS]
-    means, devs, noises = _of_dissipation(D, score.g, some.end, jnp.asarray(np.max(paths.ts)), some.args)
+    means, devs, noises = _of_dissipation(D, score.g, some.end, jnp.asarray(paths.span()[1]), some.args)
 
     def off_by(x: Array, *values: Array) -> np.ndarray:
         x, mean, dev, g2 = (np.asarray(each, np.float64) for each in (x, *values))

@@ -53,6 +53,11 @@ class AbstractPaths(eqx.Module):
     def steps(self, stride: int) -> tuple[float, float]:
         """The shortest and the longest time between states that are `stride` apart."""
 
+    def span(self) -> tuple[float, float]:
+        """The first and the last of all times; `ts` may go on behind the end of a shorter trajectory."""
+        ts = np.asarray(self.ts)  # NumPy's least number of a JAX array is JAX's, which compiles
+        return float(ts.min()), float(ts.max())
+
     @abc.abstractmethod
     def source(self, strides: Sequence[int]) -> Any:
         """The data ready for a compiled loop, with `draw(size=, stride=, batch=, key=, sharding=)`."""
@@ -168,6 +173,11 @@ class Trajectories(AbstractPaths):
     def steps(self, stride: int) -> tuple[float, float]:
         """The shortest and the longest time between states that are `stride` apart."""
         return extreme_steps(self._rows(), stride)
+
+    def span(self) -> tuple[float, float]:
+        """The first and the last of all times."""
+        rows = self._rows()
+        return float(min(row.min() for row in rows)), float(max(row.max() for row in rows))
 
     def source(self, strides: Sequence[int]) -> Source:
         """Arrays on the device, and the steps for each stride, taken in double precision."""

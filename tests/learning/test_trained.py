@@ -214,6 +214,13 @@ def test_times_that_no_trajectory_had_are_a_warning():
     assert warned(s, ts=[0.4, 0.2, 0.0]) == []
 
 
+@pytest.mark.parametrize("blurred", [False, True])
+def test_the_times_of_a_training_end_with_its_trajectories_of_which_some_are_shorter(blurred):
+    ragged = sx.Trajectories([np.ones(9, "f"), np.ones(2, "f")], [np.linspace(0, 1, 9), np.array([0.0, 1.0])])
+    paths = sx.Perturbed(ragged, g) if blurred else ragged
+    assert sx.fit(-P + 2 * process.s(), paths, key=KEY, curriculum=ONCE).trained.times == (0.0, 1.0)
+
+
 def test_a_score_that_was_trained_with_args_asks_for_them():
     conditioned = sx.Trajectories(jnp.ones((4, 3)), [0.0, 0.1, 0.4], args=sx.PerSample(jnp.arange(4.0)))
     s = sx.fit(-P + 2 * process.s(), conditioned, key=KEY, curriculum=ONCE)
