@@ -276,8 +276,8 @@ def warn_of_no_balance(score: Score, paths: Trajectories) -> None:
     some = paths[:_ENDS]
     means, devs, noises = _of_dissipation(D, score.g, some.end, jnp.asarray(paths.span()[1]), some.args)
 
-    def off_by(x: Array, *values: Array) -> np.ndarray:
-        x, mean, dev, g2 = (np.asarray(each, np.float64) for each in (x, *values))
+    def off_by(*values: Array) -> np.ndarray:
+        x, mean, dev, g2 = (np.asarray(each, np.float64) for each in values)
         off = 2 * np.abs(mean) / np.where(g2 > 0, g2, np.inf) * np.std(x, axis=0)
         return np.where(np.abs(mean) > _BESIDE * dev, off, 0)
 
