@@ -82,7 +82,7 @@ def row(method, x0, truth, seen, **more):
 
 def rows():
     began = time.process_time()
-    s, paths, every = learn(20 * MANY, sx.Stage(updates=4000, learning_rate=2e-3, batch=128), jr.key(0))
+    s, paths, every = learn(20 * MANY, sx.Stage(updates=5000, learning_rate=2e-3, batch=128, stride=4), jr.key(0))
     trained = time.process_time()
     waves = sx.calibrate(-P + 2 * s + g, every, key=KEY, n=EACH, basis=sx.Fourier.like)
     seconds, ratio = time.process_time() - trained, (waves.spread / waves.skill)[1:]
