@@ -57,7 +57,7 @@ def learn(many, stage, key, width=24):
 def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Path("runs/burgers")) -> None:
     """Simulate, learn, judge by held-out trajectories, draw a figure."""
     many, width, updates, batch, n = (8000, 24, 5000, 128, 100) if preset == "cpu" else (400, 2, 10, 8, 20)
-    # Four steps in one: a window tells the score but for noise of 1/(g√Δt), and Heun's method leaves little of Δt in it.
+    # Four steps in one: a window tells the score but for noise of 1/(g√Δt), and Heun's method errs by Δt² alone.
     stage = sx.Stage(updates=updates, learning_rate=2e-3, batch=batch, stride=4)
     s, paths, held = learn(many, stage, jr.key(0), width)
     print(sx.calibrate(-P + 2 * s + g, held[:n], key=jr.key(1), n=n, basis=sx.Fourier.like))
