@@ -3,8 +3,6 @@
 # Wrong on purpose.
 # pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,22 +11,9 @@ import pytest
 
 import smdpx as sx
 from tests._problems import Slope, as_users_run as as_users_run
+from tests._small import KEY, PATHS, TS, X0, P, fit, g, net, s
 
 pytestmark = pytest.mark.usefixtures("as_users_run")
-
-KEY = jax.random.key(0)
-TS = np.linspace(0, 1, 6)
-X0 = jnp.ones(3)
-P = sx.Drift(lambda t, x, args: -x)
-g = sx.Diffusion(0.3)
-s = sx.Score(lambda t, x, args: -x, g)
-net = sx.Score(sx.nn.MLP(widths=(4,), key=KEY), g)
-PATHS = jnp.ones((4, 6))
-
-
-def fit(paths=PATHS, ts: Any = TS, equation: Any = None, **how):
-    how = {"curriculum": [sx.Stage(updates=1, batch=2)], "key": KEY, **how}
-    return sx.fit(-P + 2 * net if equation is None else equation, sx.Trajectories(paths, ts), **how)
 
 
 # Times

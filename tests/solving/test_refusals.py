@@ -4,22 +4,15 @@
 # pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false
 
 import diffrax as dfx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import smdpx as sx
 from tests._problems import as_users_run as as_users_run
+from tests._small import KEY, TS, X0, P, g, s
 
 pytestmark = pytest.mark.usefixtures("as_users_run")
-
-KEY = jax.random.key(0)
-TS = np.linspace(0, 1, 6)
-X0 = jnp.ones(3)
-P = sx.Drift(lambda t, x, args: -x)
-g = sx.Diffusion(0.3)
-s = sx.Score(lambda t, x, args: -x, g)
 
 
 # Noise and keys
