@@ -28,13 +28,13 @@ def velocity(t, x, args):
 
 def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Path("runs/lorenz")) -> None:
     """Simulate, learn, print a table, draw a figure; `smoke` does it in seconds, and its numbers mean nothing."""
-    many, updates, draws, brute = (5000, 12_000, 3000, 4_000_000) if preset == "cpu" else (100, 20, 40, 2000)
+    many, updates, draws, brute = (20_000, 12_000, 3000, 4_000_000) if preset == "cpu" else (100, 20, 40, 2000)
     k = jr.split(jr.key(0), 8)
 
     # Physics, noise, states on the attractor, some of which are starts to learn from, and four ends to ask about.
     P, g, ts = sx.Drift(velocity), sx.Diffusion(2.0), np.linspace(0.0, 0.3, 61)
     warm_up, end = np.linspace(0.0, 6.0, 1201), dfx.SaveAt(t1=True)
-    attractor = sx.solve(P + g, jr.normal(k[0], (20 * many, 3)) + 20, warm_up, key=k[1], saveat=end)[:, 0]
+    attractor = sx.solve(P + g, jr.normal(k[0], (5 * many, 3)) + 20, warm_up, key=k[1], saveat=end)[:, 0]
     paths = sx.simulate(P + g, attractor[:many], ts, key=k[2])
     xT = sx.simulate(P + g, attractor[-4:], ts, key=k[3]).end
 
