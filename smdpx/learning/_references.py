@@ -33,7 +33,7 @@ from ._counted import Counted, in_memory
 from ._moments import Moments, moments
 from ._nodes import at_nodes
 from ._trajectories import Trajectories
-from ._worst import worst_of
+from ._worst import worst_of, worst_of_tree
 
 __all__ = ["ReferenceReport", "check_references", "warn_of_growth", "warn_of_no_balance"]
 
@@ -62,7 +62,7 @@ class ReferenceReport(eqx.Module):
     forgotten: PyTree[Float[np.ndarray, "..."]]
 
     def __repr__(self) -> str:
-        forgotten = np.concatenate([np.ravel(leaf) for leaf in jtu.tree_leaves(self.forgotten)])
+        forgotten = _numbers(self.forgotten)
         return (
             f"around the Gaussian of the data {_worst(self.gaussian)}; around the dissipation {_worst(self.around)}; "
             f"{int((forgotten > 1).sum())} of {forgotten.size} modes have forgotten their start. (`around` "
@@ -72,14 +72,15 @@ class ReferenceReport(eqx.Module):
 
 
 def _worst(growth: PyTree[np.ndarray]) -> str:
-    arrays = jtu.tree_leaves_with_path(growth)
-    path, most = max(arrays, key=lambda named: named[1].max())
-    if most.max() < 1:
+    (most, name), numbers = worst_of_tree(growth), _numbers(growth)
+    if most < 1:
         return "nothing grows"
-    grow, size = (sum(int(f(leaf)) for _, leaf in arrays) for f in (lambda leaf: (leaf > 1).sum(), np.size))
-    name = f"{jtu.keystr(path, simple=True, separator='.')} {worst_of(most)[1]}".strip()
-    place = f", most of all mode {name}" if size > 1 else ""
-    return f"errors grow up to e^{most.max():.1f} ({grow} of {size} modes{place})"
+    place = f", most of all mode {name}" if numbers.size > 1 else ""
+    return f"errors grow up to e^{most:.1f} ({int((numbers > 1).sum())} of {numbers.size} modes{place})"
+
+
+def _numbers(tree: PyTree[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in jtu.tree_leaves(tree)])
 
 
 def check_references(
@@ -282,14 +283,13 @@ def warn_of_no_balance(score: Score, paths: Trajectories) -> None:
         return np.where(np.abs(mean) > _BESIDE * dev, off, 0)
 
     off = jtu.tree_map(off_by, some.end, means, devs, noises)
-    path, most = max(jtu.tree_leaves_with_path(off), key=lambda named: named[1].max())
-    if most.max() <= _FAR:
+    most, name = worst_of_tree(off)
+    if most <= _FAR:
         return
-    name = f"{jtu.keystr(path, simple=True, separator='.')} {worst_of(most)[1]}".strip()
     place = f" of component {name}" if name else ""
     warnings.warn(
         f"`{score!r}` is counted around {D!r}, which does not vanish where the trajectories end: there the mean"
-        f"{place} of 2{D!r}/g², where a score's is 0, is {most.max():.0f} times the size of a score, and the "
+        f"{place} of 2{D!r}/g², where a score's is 0, is {most:.0f} times the size of a score, and the "
         "network has to undo it. What relaxes needs what it relaxes to: a decay and its source both belong in D, "
         "all of the physics if it must be (`around=P`); where it moves on even so, leave `around` out.",
         stacklevel=4,
