@@ -164,10 +164,10 @@ def halves(parts: tuple[Any, ...], links: tuple[Link, ...], backwards: bool) -> 
         mine = [part for part in apart if part.drift.is_score is scores]
 
         def change(t: Any, x: State, dt: Any, args: Any) -> State:
-            still = jtu.tree_map(jnp.zeros_like, x)
+            still, increment = jtu.tree_map(jnp.zeros_like, x), once(lambda part: part.increment(t, x, dt, args))
 
             def own(some: list[Any]) -> State:
-                return _sum_of([part.increment(t, x, dt, args) for part in some], still)
+                return _sum_of(list(map(increment, some)), still)
 
             def back(physics: list[Any]) -> State:
                 return _sum_of([part.reversed_increment(t, x, dt, args) for part in physics], still)

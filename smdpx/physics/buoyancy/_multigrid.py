@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ._grid import divergence
+from ._grid import divergence, halfway, walled
 
 __all__ = ["Level", "grids", "v_cycle"]
 
@@ -46,7 +46,7 @@ def grids(open_u: Array, open_v: Array) -> tuple[Level, ...]:
     """The grids, from the finest one to the one that is odd or has two cells a side."""
     levels = []
     while True:
-        diagonal = _beside(open_u, 0) + _beside(open_v, 1)
+        diagonal = 2 * (halfway(walled(open_u, 0), 0) + halfway(walled(open_v, 1), 1))  # of four faces
         some = diagonal > 0
         levels.append(Level(open_u, open_v, jnp.where(some, 1 / jnp.where(some, diagonal, 1), 0)))
         n = len(diagonal)
@@ -79,13 +79,6 @@ def _sweeps(level: Level, r: Array, x: Array, weights: tuple[float, ...]) -> Arr
 def _left(level: Level, r: Array, x: Array) -> Array:
     """What is left of r, r - A x."""
     return r + divergence(level.open_u * jnp.diff(x, axis=0), level.open_v * jnp.diff(x, axis=1))
-
-
-def _beside(faces: Array, axis: int) -> Array:
-    """The sum of each cell's two faces along an axis; walls have none."""
-    before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
-    before[axis], after[axis] = (1, 0), (0, 1)
-    return jnp.pad(faces, before) + jnp.pad(faces, after)
 
 
 def _empty_box(level: Level, r: Array) -> Array:
