@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from _lorenz import TS, P, g, on_attractor
 from _measure import record
 
 import smdpx as sx
@@ -49,22 +50,16 @@ class Problem(NamedTuple):
 
 def lorenz():
     """Noisy Lorenz-63 over .3 time units from its attractor: four ends, beside brute force."""
-
-    def velocity(t, x, args):
-        return jnp.stack([10 * (x[1] - x[0]), x[0] * (28 - x[2]) - x[1], x[0] * x[1] - 8 / 3 * x[2]])
-
-    P, g, k = sx.Drift(velocity), sx.Diffusion(2.0), jr.split(KEY, 6)
-    warm_up, end = np.linspace(0.0, 6.0, 1201), dfx.SaveAt(t1=True)
-    attractor = sx.solve(P + g, jr.normal(k[0], (100_000, 3)) + 20, warm_up, key=k[1], saveat=end)[:, 0]
-    ts = np.linspace(0.0, 0.3, 61)
-    xT = sx.simulate(P + g, attractor[-4:], ts, key=k[3]).end
-    truth = sx.exact.neighbours(P + g, attractor, ts, xT, DRAWS, key=k[4], simulations=2_000_000)
+    k = jr.split(KEY, 6)
+    attractor = on_attractor(100_000, k[0], k[1])
+    xT = sx.simulate(P + g, attractor[-4:], TS, key=k[3]).end
+    truth = sx.exact.neighbours(P + g, attractor, TS, xT, DRAWS, key=k[4], simulations=2_000_000)
 
     def error(x0):
         apart = [float(sx.metrics.energy_distance(x0[:, i], truth.samples[:, i])) for i in range(4)]
         return {"energy distance": apart, "own error": truth.error.tolist()}
 
-    return Problem(P, g, attractor[:5000], ts, 4, {"shape": (3,), "widths": (64, 64, 64)}, xT, error)
+    return Problem(P, g, attractor[:5000], TS, 4, {"shape": (3,), "widths": (64, 64, 64)}, xT, error)
 
 
 def toy():

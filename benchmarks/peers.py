@@ -21,7 +21,7 @@ import pathlib
 import sys
 import time
 
-import diffrax as dfx
+import _lorenz
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -38,16 +38,12 @@ N, KEY = 16, jr.key(0)
 SCALE = np.geomspace(1e-2, 1e2, 10).astype("f")
 
 
-def velocity(t, x, args):
-    return jnp.stack([10 * (x[1] - x[0]), x[0] * (28 - x[2]) - x[1], x[0] * x[1] - 8 / 3 * x[2]])
-
-
 PHYSICS = {
-    "lorenz": (sx.Drift(velocity), sx.Diffusion(2.0)),
+    "lorenz": (_lorenz.P, _lorenz.g),
     "ou": (sx.Drift(lambda t, x, args: -0.7 * x), sx.Diffusion(0.6 * SCALE)),
     "heat": (sx.Drift(sx.physics.Heat(N)), sx.Diffusion(0.1)),
 }
-TIMES = {"lorenz": np.linspace(0, 0.3, 61), "ou": np.linspace(0, 1, 41), "heat": 0.2 * np.linspace(0, 1, 33) ** 2}
+TIMES = {"lorenz": _lorenz.TS, "ou": np.linspace(0, 1, 41), "heat": 0.2 * np.linspace(0, 1, 33) ** 2}
 
 
 # What a user writes, from trajectories to draws: one training for vectors, of any number and scale, one for fields.
@@ -81,7 +77,7 @@ def data():
     RUNS.mkdir(parents=True, exist_ok=True)
     k = jr.split(KEY, 4)
     starts = {
-        "lorenz": (attractor(), SIZES["lorenz"][-1], 8),
+        "lorenz": (_lorenz.on_attractor(100_000, KEY, KEY), SIZES["lorenz"][-1], 8),
         "ou": (SCALE * (3 + jr.normal(k[0], (5032, 10))), 5000, 32),
         "heat": (jax.vmap(lambda key: heat().sample_prior(key=key))(jr.split(k[1], 5016)), 5000, 16),
     }
@@ -90,12 +86,6 @@ def data():
         paths = sx.simulate(P + g, x0[:count], TIMES[problem], key=k[2])
         ends = sx.simulate(P + g, x0[-cases:], TIMES[problem], key=k[3]).end
         np.savez(RUNS / f"{problem}.npz", x=paths.x, ends=ends, draws=DRAWS[problem])
-
-
-def attractor():
-    P, g = PHYSICS["lorenz"]
-    warm_up, end = np.linspace(0.0, 6.0, 1201), dfx.SaveAt(t1=True)
-    return sx.solve(P + g, jr.normal(KEY, (100_000, 3)) + 20, warm_up, key=KEY, saveat=end)[:, 0]
 
 
 def heat():

@@ -7,35 +7,13 @@ calls them through `hooks.py`, and `update_readme.py` calls `toy_table` for the 
 import importlib.util
 import json
 import pathlib
-from collections.abc import Sequence
 from typing import Any
+
+from tables import markdown, tables_of, unbroken, written
 
 DOCS = pathlib.Path(__file__).parent
 RESULTS = DOCS / "results"
 
-_HEADS = {
-    "what": "",
-    "relative_l2": "relative L2 error",
-    "ratio": "ratio of times",
-    "ratio_quartiles": "its quartiles",
-    "ours_s": "smdpx, ms",
-    "theirs_s": "by hand, ms",
-    "tiled_s": "tiled, ms",
-    "periodic_s": "periodic, ms",
-    "speed_ratio": "ratio of speeds",
-    "speed_ratio_range": "its range",
-    "ours_updates_per_s": "smdpx, updates/s",
-    "theirs_updates_per_s": "by hand, updates/s",
-    "compile_ratio": "ratio of compile times",
-    "few_checkpoints": "few checkpoints",
-    "scan": "`lax.scan`",
-    "Q_flow": "Q of `-P + s`",
-    "Q_sde": "Q of `-P + 2*s + g`",
-    "posterior_error": "posterior error",
-}
-# Kept in the records, left out of the tables.
-_HIDDEN = {"rounds", "repeats", "largest_difference", "compile_ours_s", "compile_theirs_s", "P(+1)"}
-_MILLI = {"ours_s", "theirs_s", "tiled_s", "periodic_s"}
 _CAPTIONS: dict[str, str] = json.loads((DOCS / "captions.json").read_text())
 
 
@@ -45,7 +23,7 @@ def toy_table() -> str:
     table = _example("toy")
     if record is None or table is None:
         return _not_run("python examples/paper/toy/main.py")
-    return f"{_unbroken(table.markdown_table(record['rows']))}\n\n{_training_time(record)}{_source(record)}"
+    return f"{unbroken(table.markdown_table(record['rows']))}\n\n{_training_time(record)}{_source(record)}"
 
 
 def toy_figures() -> str:
@@ -65,7 +43,7 @@ def ou_table() -> str:
     text = (
         _not_run("python examples/paper/toy/main.py")
         if record is None
-        else f"{_tables(record['rows'])}\n\n{_source(record)}"
+        else f"{tables_of(record['rows'])}\n\n{_source(record)}"
     )
     figures = sorted(path.name for path in (RESULTS / "toy").glob("ou*.png"))
     return "\n\n".join([text, *(_figure(f"results/toy/{name}", pathlib.Path(name).stem) for name in figures)])
@@ -123,7 +101,7 @@ def _heat(table: str, *parts: str) -> str:
     module = _example("heat")
     if records[0] is None or module is None:
         return _not_run("python examples/paper/heat/main.py")
-    rows = _unbroken(getattr(module, table)(RESULTS / "heat", "cpu"))
+    rows = unbroken(getattr(module, table)(RESULTS / "heat", "cpu"))
     figure = RESULTS / "heat" / f"{parts[0]}.png"
     shown = [_figure(f"results/heat/{figure.name}", parts[0])] if figure.exists() and table != "markdown_table" else []
     sources = " ".join(_source(record) for record in records if record is not None)
@@ -234,9 +212,9 @@ def benchmark_losses() -> str:
             apart = " / ".join(f"{error:.3f}" for error in row.get("energy distance", [row.get("P(+1) off")]))
             what = [f"{row['trajectories']:,}", str(row["steps"]), row["loss"], apart]
             cells.append([*what, f"{row['training CPU s']:.0f}", f"{row['gradient noise']:.3g}"])
-        tables.append(f"**{title}**\n\n" + _markdown(heads, cells))
+        tables.append(f"**{title}**\n\n" + markdown(heads, cells))
     own = " / ".join(f"{error:.3f}" for error in record["rows"][0]["own error"])
-    return _unbroken("\n\n".join(tables)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"
+    return unbroken("\n\n".join(tables)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"
 
 
 def benchmark_kuramoto_sivashinsky() -> str:
@@ -246,8 +224,21 @@ def benchmark_kuramoto_sivashinsky() -> str:
         return _not_run("python benchmarks/kuramoto_sivashinsky.py")
     rows = record["rows"]
     heads = ["", *(f"T = {row['T']:g}" for row in rows)]
-    cells = [[name, *(_cell(row[name]) for row in rows)] for name in rows[0] if name != "T"]
-    return _markdown(heads, cells) + f"\n\n{_source(record)}"
+    cells = [[name, *(written(row[name]) for row in rows)] for name in rows[0] if name != "T"]
+    return markdown(heads, cells) + f"\n\n{_source(record)}"
+
+
+def benchmark_lorenz63() -> str:
+    """Three trainings of a score by four solvers, with two numbers of steps."""
+    record = _read("benchmark_lorenz63.json")
+    if record is None:
+        return _not_run("python benchmarks/lorenz63.py")
+    heads = ("learned through; solved by", "energy distance, ends 1 to 4", "of the farthest seed", "training, CPU s")
+    rows = []
+    for row in record["rows"]:
+        apart = (" / ".join(f"{d:.4f}" for d in row.get(which, [])) for which in ("energy distance", "farthest seed"))
+        rows.append([row["method"], *apart, written(row.get("training CPU s", ""))])
+    return f"{unbroken(markdown(heads, rows))}\n\n{_source(record)}"
 
 
 def benchmark_lorenz96() -> str:
@@ -270,7 +261,7 @@ def benchmark_peers() -> str:
     tables = [f"**{title}**\n\n{_peers(rows)}" for title, rows in kinds.items() if rows]
     theirs = next((row["versions"] for row in record["rows"] if "versions" in row), {})
     listed = ", ".join(f"{name} {version}" for name, version in theirs.items())
-    return _unbroken("\n\n".join(tables)) + f"\n\n{_source(record)} Beside them: {listed}."
+    return unbroken("\n\n".join(tables)) + f"\n\n{_source(record)} Beside them: {listed}."
 
 
 def _peers(rows: list[dict[str, Any]]) -> str:
@@ -282,12 +273,12 @@ def _peers(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells = [f"{row['trajectories']:,}", row["method"], " / ".join(f"{d:.3f}" for d in row["energy distance"])]
         if gaussian:
-            cells += [f"{row['mean error']:.2f}", " to ".join(map(_cell, row["variance"]))]
+            cells += [f"{row['mean error']:.2f}", " to ".join(map(written, row["variance"]))]
         cells += [f"{row['training CPU s']:.0f}", f"{row['CPU s per 1,000 draws']:.2g}", str(row["lines"])]
         table.append(cells)
     own = " / ".join(f"{error:.3f}" for error in rows[0]["own error"])
     of = "Two sets of exact draws are" if gaussian else "The brute force's own error:"
-    return _markdown(heads, table) + f"\n\n{of} {own}{' apart' if gaussian else ''}."
+    return markdown(heads, table) + f"\n\n{of} {own}{' apart' if gaussian else ''}."
 
 
 def benchmark_sample() -> str:
@@ -297,7 +288,7 @@ def benchmark_sample() -> str:
 
 def _simple(name: str, command: str) -> str:
     record = _read(name)
-    return _not_run(command) if record is None else f"{_tables(record['rows'])}\n\n{_source(record)}"
+    return _not_run(command) if record is None else f"{tables_of(record['rows'])}\n\n{_source(record)}"
 
 
 def _read(name: str) -> dict[str, Any] | None:
@@ -325,54 +316,12 @@ def _training_time(record: dict[str, Any]) -> str:
     return f"Training took {min(seconds):.0f} to {max(seconds):.0f} s a seed. " if seconds else ""
 
 
-def _unbroken(table: str) -> str:
-    """A table whose cells of several numbers stay on one line."""
-    return table.replace(" ± ", "\u00a0±\u00a0").replace(" / ", "\u00a0/\u00a0")
-
-
-def _tables(rows: list[dict[str, Any]]) -> str:
-    """One table for each kind of row, where a kind is what has the same columns."""
-    kinds: dict[Any, list[dict[str, Any]]] = {}
-    for row in rows:
-        kinds.setdefault(tuple(row), []).append(row)
-    return "\n\n".join(map(_table, kinds.values()))
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Rows of the same columns; `what` is a column where it differs, and else the title."""
-    whats = {row["what"] for row in rows if "what" in row}
-    title = whats.pop() if len(whats) == 1 else ""
-    columns = [key for key in rows[0] if key not in _HIDDEN and (key != "what" or not title)]
-    heads = [_HEADS.get(column, column.replace("_", " ")) for column in columns]
-    cells = [
-        [_cell(1e3 * row[column] if column in _MILLI else row.get(column, "")) for column in columns] for row in rows
-    ]
-    return (f"**{title[0].upper()}{title[1:]}**\n\n" if title else "") + _markdown(heads, cells)
-
-
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    # A bar inside of a cell, as of a wavenumber |k|, would end it.
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in (heads, *rows)]
-    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list):
-        return " to ".join(map(_cell, value))
-    if isinstance(value, float) and abs(value) >= 1000:
-        return f"{value:,.0f}"
-    if isinstance(value, float):
-        return f"{value:.1e}" if value and abs(value) < 1e-4 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
 def _inferences(name: str, suffix: str = "", how: str = "") -> str:
     """The table of an example's inferences, by its own `table`, and where it comes from."""
     record, module = _read(f"{name}/inferences_cpu{suffix}.json"), _example(name)
     if record is None or module is None:
         return _not_run(f"python examples/paper/{name}/main.py {how}".rstrip())
-    return "\n\n".join([_unbroken(module.table(record["rows"])), _source(record)])
+    return "\n\n".join([unbroken(module.table(record["rows"])), _source(record)])
 
 
 def _figures(folder: str, captions: dict[str, str]) -> str:

@@ -95,8 +95,14 @@ def test_the_readmes_table_is_that_of_the_record():
     assert update(readme) == readme, "run `python docs/update_readme.py`"
 
 
-def test_a_table_names_its_command_its_versions_and_its_date(tmp_path):
-    records = runpy.run_path(str(ROOT / "docs/records.py"))
+@pytest.fixture
+def records(monkeypatch):
+    """The names of `docs/records.py`, which imports what lies beside it."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    return runpy.run_path(str(ROOT / "docs/records.py"))
+
+
+def test_a_table_names_its_command_its_versions_and_its_date(records, tmp_path):
     rows = [{"method": "one-step", "fraction": 1.0, "training s per seed": 12.3, "seeds": []}]
     columns = dict.fromkeys(("Q flow", "Q noise-free", "Q SDE", "posterior error", "score error", "slope"), 0.5)
     rows[0]["seeds"] = [columns, columns]
@@ -113,13 +119,12 @@ def test_a_table_names_its_command_its_versions_and_its_date(tmp_path):
         assert part in table
 
 
-def test_a_bar_in_a_cell_does_not_end_it():
-    table = runpy.run_path(str(ROOT / "docs/records.py"))["_table"]([{"verdict": "|k| = 0: narrow", "CRPS": 0.5}])
+def test_a_bar_in_a_cell_does_not_end_it(records):
+    table = records["tables_of"]([{"verdict": "|k| = 0: narrow", "CRPS": 0.5}])
     assert table.splitlines()[-1] == r"| \|k\| = 0: narrow | 0.5 |"
 
 
-def test_a_table_whose_record_is_missing_says_so(tmp_path):
-    records = runpy.run_path(str(ROOT / "docs/records.py"))
+def test_a_table_whose_record_is_missing_says_so(records, tmp_path):
     records["toy_table"].__globals__["RESULTS"] = tmp_path
     names = (
         "toy_table",
@@ -127,6 +132,7 @@ def test_a_table_whose_record_is_missing_says_so(tmp_path):
         "ou_table",
         "factor_two",
         "benchmark_fit",
+        "benchmark_lorenz63",
         "benchmark_peers",
         "benchmark_store",
     )
