@@ -3,7 +3,7 @@
     dx_i = [(x_{i+1} - x_{i-2}) x_{i-1} - x_i + 8] dt + dW_i,    T = .4
 
 with scalar additive noise as in Grudzien, Bocquet and Carrassi (2020, doi:10.5194/gmd-13-1903-2020). Of each network
-its class, width and updates are chosen, and nothing else. Trajectories that were not learned from are the truths;
+its class, size and updates are chosen, and nothing else. Trajectories that were not learned from are the truths;
 beside the learned posteriors the ensemble and the particle smoother.
 
 python benchmarks/lorenz96.py

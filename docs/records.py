@@ -1,7 +1,7 @@
 """Tables and figures of the results, made from the records of runs under `docs/results`; no number is typed.
 
 Each public function returns Markdown, and says `Not run yet` where its record is missing. `mkdocs build`
-calls them through `hooks.py`, and `update_readme.py` calls `toy_table` for the README.
+calls them through `hooks.py`, and `update_readme.py` two of them for the README.
 """
 
 import importlib.util

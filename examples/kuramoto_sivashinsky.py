@@ -5,7 +5,7 @@
 Short waves decay at rates up to k⁴ = 7,000 and grow as fast backwards. The score is counted from that dissipation D,
 so that it runs forward in both directions of time, and the stiff part is solved exactly.
 
-python examples/kuramoto_sivashinsky.py    # minutes on two cores; --T 10 goes back ten time units in place of two
+python examples/kuramoto_sivashinsky.py    # minutes; --T 10 needs the training of benchmarks/kuramoto_sivashinsky.py
 """
 
 import pathlib

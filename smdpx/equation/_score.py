@@ -53,7 +53,8 @@ class Score(AbstractDrift[Reverse]):
         around: the forward drift D that the score is counted from, the dissipative part of the physics or all of it.
         name: what it is called in print.
         trained: the steps, the solver and the curriculum that it was trained with; `fit` fills it in, and `solve` warns
-            where it is asked for other steps, or for a solver that this score does not fit.
+            where it is asked for a solver that this score does not fit, or, of one that was learned through Euler's
+            method, for other steps.
 
     Raises:
         TypeError: net is not callable with three arguments, g is not a `Diffusion`, or `around` no forward drift.

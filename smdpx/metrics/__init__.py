@@ -9,7 +9,7 @@ They run on the host, not under ``jit``, and refuse values that are not finite.
 - Of periodic fields: `spectral_error` and `power_spectrum`, `spread_skill` per wavenumber, `reconstruction_error`.
 - Of fields as pictures: `ms_ssim`, and `lpips` over weights that you bring.
 
-`wasserstein1` and `sbc_pvalue` need SciPy, `c2st` scikit-learn, `ms_ssim` dm-pix: ``pip install "smdpx[metrics]"``.
+`c2st` needs scikit-learn, `ms_ssim` dm-pix: ``pip install "smdpx[metrics]"``.
 """
 
 from ._calibration import (

@@ -6,7 +6,7 @@ diffrax integrates a clock τ that only ever grows; the terms hand every callabl
 
 Negative steps are never taken: diffrax's stochastic Runge-Kutta solvers are wrong on them (diffrax
 issue 598). States carry a leading sample axis and the drifts are vmapped inside the one solve, which
-costs half of a vmapped solve; `start` may differ from sample to sample, so that windows of
+costs less than a vmapped solve; `start` may differ from sample to sample, so that windows of
 trajectories that begin at different times share one τ grid.
 """
 
