@@ -49,13 +49,12 @@ TIMES = {"lorenz": _lorenz.TS, "ou": np.linspace(0, 1, 41), "heat": 0.2 * np.lin
 # What a user writes, from trajectories to draws: one training for vectors, of any number and scale, one for fields.
 def learn_vector(P, g, paths, key):
     net = sx.nn.Whitened(sx.nn.MLP(shape=paths.end.shape[1:], key=key), paths)
-    stages = [sx.Stage(updates=8000, learning_rate=2e-3)]
-    return sx.fit(-P + 2 * sx.Score(net, g), paths, key=key, curriculum=stages, validation=0.1)
+    return sx.fit(-P + 2 * sx.Score(net, g), paths, key=key, validation=0.1)
 
 
 def learn_field(P, g, paths, key):
     net = sx.nn.Whitened(sx.nn.ResNet((N, N), width=8, blocks=2, key=key), paths, basis=sx.Fourier.like)
-    stages = [sx.Stage(updates=4000, batch=64, learning_rate=2e-3)]
+    stages = [sx.Stage(updates=2000)]
     return sx.fit(-P + 2 * sx.Score(net, g), paths, key=key, curriculum=stages, validation=0.1)
 
 
