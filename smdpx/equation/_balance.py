@@ -3,8 +3,9 @@
     -(A + D) + C·(D + ½g²·r) = -A + (C - 1)·D + C·½g²·r          a score counted from D
     (1 - w)·[-P + C·½g²·s] + w·(C - 1)·P                         w = 0 inside of what a score knows, to 1 outside
 
-The second in components that -P carries further out: where it leads back in, P would lead out. An oscillator whose
-position runs forward and whose velocity runs backward is none: it leaves for infinity.
+The second with the forward drifts as P (a reverse one beside them is guidance, and stays), in components that -P
+carries further out: where it leads back in, P would lead out. An oscillator whose position runs forward and whose
+velocity runs backward is none: it leaves for infinity.
 
 Functions of the summands that `_algebra` makes; no drift of its own.
 """
@@ -13,13 +14,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jax.core import Tracer
 
 from .._types import State
 from ._coefficient import scale
 
-__all__ = ["Halves", "Link", "cancelled", "guarded", "halves", "links", "once", "printed"]
+__all__ = ["Halves", "Link", "cancelled", "guarded", "halves", "links", "once", "printed", "same"]
 
 
 class Link(NamedTuple):
@@ -48,9 +52,18 @@ def links(parts: tuple[Any, ...]) -> tuple[Link, ...]:
         for j, summand in enumerate(reference.drift.summands):
             turned = part.reversed ^ summand.reversed
             for k, other in enumerate(parts):
-                if k not in found and other.drift is summand.drift and other.reversed is not turned:
+                if k not in found and other.reversed is not turned and same(other.drift, summand.drift):
                     found[k] = Link(i, j, k, reference.g.everywhere())
     return tuple(found.values())
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two drifts are one: a score that was trained, or read from a file, has a copy of what it counts from."""
+    if one is other:
+        return True
+    with jax.ensure_compile_time_eval():
+        equal = eqx.tree_equal(one, other)
+    return not isinstance(equal, Tracer) and bool(equal)
 
 
 def cancelled(parts: tuple[Any, ...], links: tuple[Link, ...]) -> tuple[Any, ...]:
@@ -111,7 +124,10 @@ def guarded(
         x: one sample.
         args: its own.
     """
-    physics = [part for part in parts if not part.drift.is_score]
+    drifts = [part for part in parts if not part.drift.is_score]
+    # Beside forward physics a reverse drift is guidance: it points where it points, inside and outside.
+    physics = [part for part in drifts if part.reversed is backwards] or drifts
+    guidance = [part for part in drifts if all(part is not each for each in physics)]
     ways = [(part.drift.outside(t, x, args), part.coefficient) for part in parts]
     known = [(w, coefficient) for w, coefficient in ways if w is not None]
     if not physics or not known:
@@ -121,7 +137,8 @@ def guarded(
     if back is None:
         return _blended(w, change, 0, lambda: change)
     C = sum(coefficient for _, coefficient in known)  # of an ensemble's scores together
-    return _blended(w, change, C - 1, lambda: back(physics))
+    blended = _blended(w, change, C - 1, lambda: back(physics))
+    return jtu.tree_map(lambda b, w, f: b + w * f, blended, w, own(guidance)) if guidance else blended
 
 
 def once(change: Callable[[Any], State]) -> Callable[[Any], State]:

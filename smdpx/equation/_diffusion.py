@@ -22,6 +22,7 @@ from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
 from ._coefficient import STATES, as_coefficient, check_callable, positional
+from ._conditions import PerSample
 
 __all__ = ["Diffusion"]
 
@@ -51,6 +52,11 @@ class Diffusion(eqx.Module):
     def __check_init__(self) -> None:
         if callable(self.g):
             return check_callable(self.g, "Diffusion", "(t, args)" if _wants_args(self.g) else "(t)")
+        if any(map(_is_condition, jtu.tree_leaves(self.g, is_leaf=_is_condition))):
+            raise TypeError(
+                "`Diffusion` has one g for all samples, and got a `PerSample`. Hand that to the solve, "
+                '`args={"g": sx.PerSample(...)}`, and write `Diffusion(lambda t, args: args["g"])`.'
+            )
         for leaf in jtu.tree_leaves(self.g):
             if not isinstance(leaf, int | float | np.ndarray | np.generic | jax.Array):
                 raise TypeError(f"`Diffusion` takes a number, an array, or g(t); got {self.g!r}.")
@@ -110,15 +116,14 @@ class Diffusion(eqx.Module):
     def like(self, t: RealScalarLike, x: State, args: Args = None) -> State:
         """The value of g at t, broadcast to one sample x: what multiplies dW, component by component."""
         g = self(t, args)
-        if jtu.tree_structure(g) != jtu.tree_structure(x):
-            leaves = jtu.tree_leaves(g)
-            if len(leaves) != 1:
-                raise ValueError(
-                    f"`Diffusion`: g has the tree {jtu.tree_structure(g)}, the state "
-                    f"{jtu.tree_structure(x)}. Give one number, a tree like the state's, or, of one number for each "
-                    "component, an array: `jnp.array([...])`."
-                )
-            g = jtu.tree_map(lambda _: leaves[0], x)
+        if jtu.tree_structure(g) == jtu.tree_structure(0):
+            g = jtu.tree_map(lambda _: g, x)
+        elif jtu.tree_structure(g) != jtu.tree_structure(x):
+            raise ValueError(
+                f"`Diffusion`: g has the tree {jtu.tree_structure(g)}, the state "
+                f"{jtu.tree_structure(x)}. Give one number, a tree like the state's (0 where there is no noise), or, "
+                "of one number for each component, an array: `jnp.array([...])`."
+            )
 
         def broadcast(g_leaf, x_leaf):
             if not _broadcasts(np.shape(g_leaf), x_leaf.shape):
@@ -168,6 +173,10 @@ def _wants_args(g: Callable[..., Any]) -> bool:
     # A second parameter with a default is the caller's own constant, unless it bears the name.
     required = sum(needed for _, needed in parameters)
     return required == 2 or [name for name, _ in parameters[1:2]] == ["args"]
+
+
+def _is_condition(x: Any) -> bool:
+    return isinstance(x, PerSample)
 
 
 def _as_array(g: Any) -> Any:

@@ -16,6 +16,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
@@ -58,6 +59,7 @@ class Score(AbstractDrift[Reverse]):
 
     Raises:
         TypeError: net is not callable with three arguments, g is not a `Diffusion`, or `around` no forward drift.
+        ValueError: a known g whose square is too small, or too large, for its precision.
 
     >>> import smdpx as sx
     >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(0.1)
@@ -80,6 +82,7 @@ class Score(AbstractDrift[Reverse]):
         check_callable(self.net, "Score", "(t, x, args)")
         if not isinstance(self.g, Diffusion):
             raise TypeError(f"`Score` needs the process's noise; got {self.g!r}. Write `Score(net, Diffusion(g))`.")
+        _check_square(self.g)
         if self.around is not None and getattr(self.around, "direction", None) is not Forward:
             raise TypeError(f"`Score(around=...)` takes a forward drift, a part of the physics; got {self.around!r}.")
 
@@ -181,6 +184,22 @@ class Score(AbstractDrift[Reverse]):
 
     def __repr__(self) -> str:
         return f"½g²·{self.name}(t, x)"
+
+
+def _check_square(g: Diffusion) -> None:
+    """Raise where a known g² is too small or too large for g's precision: the score would vanish with it."""
+    known = [] if callable(g.g) else [leaf for leaf in jtu.tree_leaves(g.g) if not isinstance(leaf, Tracer)]
+    for leaf in known:
+        dtype = jnp.result_type(leaf, float)
+        size = np.abs(np.asarray(leaf, dtype))
+        limits = jnp.finfo(dtype)
+        lost = (size > 0) & ((size < float(limits.tiny) ** 0.5) | (size > float(limits.max) ** 0.5))
+        if lost.any():
+            raise ValueError(
+                f"`Score` needs g², and of g = {size[lost].flat[0]:.3g} that is no number in {dtype}. Choose units in "
+                "which states are nearer to 1, or compute in double precision, "
+                '`jax.config.update("jax_enable_x64", True)`.'
+            )
 
 
 class _Remainder(eqx.Module):

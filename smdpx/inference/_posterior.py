@@ -184,14 +184,19 @@ def _warn_of_no_posterior(equation: SDE[Reverse], xT: State, ts: Any, args: Args
             "`-P + 2*s + g` with `s = sx.Score(net, g)`; or call `solve` where you want this process.",
             stacklevel=3,
         )
-    for coefficient, score in scores(equation):
-        if isinstance(coefficient, int | float) and coefficient != 2:
-            warnings.warn(
-                f"`{equation}` samples no posterior: the reverse-time SDE has coefficient 2 (C = 2), and here "
-                f"{score!r} has {coefficient:g}. Write `-P + 2*s + g`; or call `solve` where you want this process.",
-                stacklevel=3,
-            )
-        elif (difference := _other_noise(equation.diffusion, score.g, xT, ts, args)) is not None:
+    terms = scores(equation)
+    coefficients = [coefficient for coefficient, _ in terms]
+    # Of an ensemble the coefficients count together.
+    if terms and validate.is_concrete(coefficients) and (total := float(sum(coefficients))) != 2:
+        named = f"{terms[0][1]!r} has" if len(terms) == 1 else "its scores together have"
+        warnings.warn(
+            f"`{equation}` samples no posterior: the reverse-time SDE has coefficient 2 (C = 2), and here "
+            f"{named} {total:g}. Write `-P + 2*s + g`; or call `solve` where you want this process.",
+            stacklevel=3,
+        )
+        return
+    for _, score in terms:
+        if (difference := _other_noise(equation.diffusion, score.g, xT, ts, args)) is not None:
             warnings.warn(
                 f"`{equation}` samples no posterior: its noise must be the g of {score!r}, the process's own, and "
                 f"{difference}. Write `-P + 2*s + s.g`; or call `solve` where you want this process.",

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import optax
 
 from .._types import Key
 from ..equation._algebra import SDE, AbstractDrift
+from ..equation._balance import same
 from ..equation._score import Score, scores
 from ..equation._trained import Trained
 from ..solving import _validate as validate
@@ -198,10 +198,10 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
             score.check_times(*times)
             if score.has_reference:
                 warn_of_growth(equation, times, paths.samples()[1])
-        if isinstance(coefficient, int | float) and coefficient != (loss.coefficient or coefficient):
+        if loss.coefficient and validate.is_concrete(coefficient) and float(coefficient) != loss.coefficient:
             warnings.warn(
                 f"`{type(loss).__name__}` is minimised by the drift with score coefficient {loss.coefficient}, so "
-                f"training `{equation}` gives a score that is off by {loss.coefficient}/{coefficient:g}. Train "
+                f"training `{equation}` gives a score that is off by {loss.coefficient}/{float(coefficient):g}. Train "
                 f"`-P + {loss.coefficient}*s`; use any coefficient afterwards.",
                 stacklevel=3,
             )
@@ -218,11 +218,7 @@ def _looks_at_noise(equation: Any, parts: Any, paths: Any, loss: AbstractLoss, c
 def _warn_of_another_reference(equation: AbstractDrift | SDE, score: Score) -> None:
     own = [] if score.around is None else [summand.drift for summand in score.around.summands]
     physics = [term.drift for term in equation.summands if not term.drift.is_score]
-    if (
-        own
-        and physics
-        and not any(drift is term or eqx.tree_equal(drift, term) is True for drift in own for term in physics)
-    ):
+    if own and physics and not any(same(drift, term) for drift in own for term in physics):
         warnings.warn(
             f"`{score!r}` is counted around {score.around!r}, which `{equation}` does not contain: what is run forward "
             "in reverse time should be a part of the physics that is turned round. Write the physics as a sum, "

@@ -14,6 +14,7 @@ own, keep their means and have correlations.
 """
 
 import math
+import warnings
 from typing import NamedTuple, TypeAlias
 
 import equinox as eqx
@@ -25,11 +26,13 @@ from jaxtyping import Array, Float
 from .._types import RealScalarLike
 from ..equation._linear import AbstractLinear
 from ..solving._terms import per_sample
+from ..solving._validate import is_concrete, levels_to_user
 from ._correlations import couplings
 from ._nodes import at_nodes
 from ._trajectories import Trajectories
+from ._worst import worst_of
 
-__all__ = ["Moments", "moments"]
+__all__ = ["Moments", "moments", "warn_of_rounding"]
 
 # What is known on the host, and traced inside of a program.
 Known: TypeAlias = Array | np.ndarray
@@ -112,6 +115,26 @@ def moments(paths: Trajectories, x: Array, basis: AbstractLinear) -> Moments:
         )
     before, after, times, steps = at_nodes(paths, x, basis)
     return _of_nodes(before, after, times, steps, _shares(times), basis)
+
+
+def warn_of_rounding(tables: Moments) -> None:
+    """Warn of components that move by a few of the smallest steps that their numbers can take."""
+    if tables.spread is not None or not is_concrete(tables):  # of a field, whose components are alike
+        return
+    half, size = np.sqrt(tables.reach), np.abs(tables.center)
+    eps = float(jnp.finfo(tables.reach.dtype).eps)
+    still, coarse = half <= 4 * eps * size, half < 64 * eps * size
+    few = np.all(coarse, axis=0) & ~np.all(still, axis=0)
+    if few.any():
+        where, name = worst_of(few)
+        at = size[:, *where].argmax()
+        warnings.warn(
+            f"`Whitened`: component {name or 0} of the states lies within {half[:, *where].max():.2g} of "
+            f"{tables.center[at, *where]:.6g}, where {tables.reach.dtype} has steps of {eps * size[at, *where]:.1g}: "
+            "its motion is rounding, and not learned. Take an offset from the states, or compute in double precision, "
+            '`jax.config.update("jax_enable_x64", True)`.',
+            stacklevel=levels_to_user(),
+        )
 
 
 @eqx.filter_jit

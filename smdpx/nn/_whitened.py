@@ -29,7 +29,7 @@ from .._types import Args, RealScalarLike, State
 from ..equation._fixed import Fixed
 from ..equation._linear import AbstractLinear, Diagonal, is_part
 from ..learning._counted import Counted, in_memory
-from ..learning._moments import Moments, Scales, moments
+from ..learning._moments import Moments, Scales, moments, warn_of_rounding
 from ..learning._perturbed import Perturbed
 from ..learning._starts import warn_of_a_wide_start
 
@@ -111,6 +111,7 @@ class Whitened(eqx.Module):
         self.scales = Fixed(tables)
         for table in jtu.tree_leaves(tables, is_leaf=_is_moments):
             warn_of_a_wide_start(table, known.ts)
+            warn_of_rounding(table)
         self.bases = Fixed(bases)
         self.gain = jnp.zeros((), jnp.result_type(*jtu.tree_leaves(one)))
         # Smoke where none of the trajectories had any would be held there: what flows in runs in again, at every step.

@@ -138,6 +138,7 @@ def solved(
             f"`{equation}` has no noise, so `brownian_path` would be ignored: drop it, or write `... + g`."
         )
     validate.check_solver(equation, solver, brownian_path)
+    validate.check_path(brownian_path, x0, ts)
     validate.check_step_grid(equation, ts)
     validate.check_stepping(solver, stepsize_controller, saveat)
     if stepsize_controller is None:

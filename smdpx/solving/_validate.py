@@ -234,6 +234,26 @@ def check_key(equation: AbstractDrift | SDE, key: Key | None) -> None:
         raise ValueError(f"`{equation}` has no noise, so `key` would be ignored: drop it, or write `... + g`.")
 
 
+def check_path(path: Any, x0: State, ts: Any) -> None:
+    """Raise where a Brownian path is not one of all samples, on the solver's clock."""
+    shape = jtu.tree_map(lambda leaf: leaf.shape, getattr(path, "shape", None))
+    states = jtu.tree_map(lambda leaf: leaf.shape, x0)
+    if shape is not None and shape != states:
+        raise ValueError(
+            f"`brownian_path` is noise of shape {shape}, and `x0` has shape {states}: it holds that of all samples. "
+            "Make it with `shape=jax.eval_shape(lambda x: x, x0)`."
+        )
+    first, last = getattr(path, "t0", 0.0), getattr(path, "t1", None)
+    if last is None or not is_concrete(first, last, ts):
+        return
+    end = float(abs(ts[-1] - ts[0]))
+    if float(first) > 0 or float(last) < end * (1 - 1e-6):
+        raise ValueError(
+            f"`brownian_path` runs from {float(first):g} to {float(last):g}, and the solve's clock τ = |t - ts[0]| "
+            f"from 0 to {end:g}: make it with `t0=0.0` and `t1=abs(ts[-1] - ts[0])`."
+        )
+
+
 def check_solver(equation: AbstractDrift | SDE, solver: Any, path: dfx.AbstractBrownianPath | None) -> None:
     """Raise where the solver cannot solve this kind of equation."""
     name = type(solver).__name__

@@ -70,6 +70,19 @@ def test_noise_that_depends_on_the_state_is_refused_with_a_change_of_variable(no
         sx.Diffusion(noise)
 
 
+@pytest.mark.parametrize("noise", [{"u": 0.5}, {"w": 0.5}, [0.5]])
+def test_a_tree_of_noise_is_not_spread_over_arrays_that_it_does_not_name(noise):
+    with pytest.raises(ValueError, match=r"g has the tree .*Give one number, a tree like the state's"):
+        sx.Diffusion(noise).like(0.0, {"u": X, "v": X})
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("of", [lambda rows: rows, lambda rows: {"u": rows}])
+def test_a_noise_for_each_sample_belongs_in_args(of):
+    with pytest.raises(TypeError, match=r'got a `PerSample`.*Diffusion\(lambda t, args: args\["g"\]\)'):
+        sx.Diffusion(of(sx.PerSample(X)))
+
+
 def test_noise_that_does_not_fit_the_state_shows_both_shapes():
     with pytest.raises(ValueError, match=r"g of shape \(4,\) does not fit a state of shape \(3,\)"):
         sx.Diffusion(jnp.ones(4)).like(0.0, X)

@@ -68,6 +68,15 @@ def test_components_without_noise_have_no_reference():
     assert float(some(0.3, X)[1]) == 0
 
 
+class Relaxing(eqx.Module):
+    """A simulator with a number of its own."""
+
+    rate: jax.Array
+
+    def __call__(self, x, dt):
+        return x / (1 + self.rate * dt)
+
+
 def test_of_a_simulators_step_the_forward_step_runs_in_reverse_time():
     # Its reversal would be another step, (1 + dt)x, which the dissipation never takes.
     step = sx.Drift.from_step(lambda x, dt: x / (1 + dt), reverse=sx.negative_step)
@@ -194,6 +203,33 @@ def test_langevin_climbs_the_whole_score():
     assert float(x.var()) == pytest.approx(0.125, rel=0.1)
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["outside of jit", "within jit"])
+def test_a_copy_of_a_score_cancels_the_same_step(inside):
+    # A trained score, or one from a file, is counted from a copy of the physics.
+    step = sx.Drift.from_step(Relaxing(jnp.array(1.0)), reverse=sx.negative_step)
+    score = sx.Score(net, g, around=step)
+    copy = jax.tree.map(lambda leaf: leaf + 0 if eqx.is_array(leaf) else leaf, score)
+    assert copy.around is not step
+    change = lambda s: (-step + 2 * s).increment(0.3, X, DT, None)  # noqa: E731
+    within = jax.jit(lambda: change(copy))() if inside else change(copy)
+    np.testing.assert_allclose(within, change(score), rtol=1e-6)
+    assert str(-step + 2 * copy) == str(-step + 2 * score)
+
+
+def test_a_score_around_another_step_cancels_nothing():
+    step = sx.Drift.from_step(Relaxing(jnp.array(1.0)), reverse=sx.negative_step)
+    other = sx.Score(net, g, around=sx.Drift.from_step(Relaxing(jnp.array(2.0)), reverse=sx.negative_step))
+    assert (-step + 2 * other).links == ()
+
+
+def test_the_trained_score_cancels_the_physics_that_it_was_trained_around():
+    step = sx.Drift.from_step(Relaxing(jnp.array(1.0)), reverse=sx.negative_step)
+    paths = sx.simulate(step + g, jnp.ones((32, 2)), np.linspace(0, 1, 11), key=jax.random.key(0))
+    score = sx.Score(sx.nn.MLP(shape=(2,), widths=(8,), key=jax.random.key(1)), g, around=step)
+    trained = sx.fit(-step + 2 * score, paths, key=jax.random.key(2), curriculum=[sx.Stage(updates=3)])
+    assert (-step + 2 * trained).links == (-step + 2 * score).links != ()
+
+
 def test_the_trained_score_keeps_its_reference():
     paths = sx.simulate(P + g, jnp.ones((32, 2)), np.linspace(0, 1, 11), key=jax.random.key(0))
     score = sx.Score(sx.nn.MLP(shape=(2,), widths=(8,), key=jax.random.key(1)), g, around=D)
@@ -224,3 +260,10 @@ def test_a_reference_that_the_equation_does_not_contain_warns():
     paths = sx.simulate(P + g, jnp.ones(4), [0.0, 0.5, 1.0], key=jax.random.key(0))
     with pytest.warns(UserWarning, match=r"around D\(x\), which .* does not contain"):
         sx.fit(-P + 2 * other, paths, key=jax.random.key(2), curriculum=[sx.Stage(updates=1)])
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("noise", [5e-20, np.float32(1e20), jnp.array([1.0, 1e-25])])
+def test_a_noise_whose_square_is_no_number_is_an_error(noise):
+    with pytest.raises(ValueError, match=r"needs g², .* no number in float32. Choose units"):
+        sx.Score(net, sx.Diffusion(noise))

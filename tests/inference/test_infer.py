@@ -189,10 +189,17 @@ def test_saving_the_end_alone_is_the_default():
     assert sx.posterior(-P + 2 * s + g, jnp.zeros(3), BACK[::50], 5, **how).shape == (5, 3)
 
 
-@pytest.mark.parametrize("c", [1, 3.0])
+@pytest.mark.parametrize("c", [1, 3.0, jnp.asarray(1.0)])
 def test_a_posterior_with_another_coefficient_than_two_warns(c):
     with pytest.warns(UserWarning, match=r"samples no posterior.*coefficient 2 \(C = 2\)"):
         sx.posterior(-P + c * s + g, jnp.zeros(3), BACK[::50], 5, key=jr.key(0))
+
+
+def test_the_coefficients_of_an_ensembles_scores_count_together():
+    other = sx.Score(s.net, g, name="other")
+    sx.posterior(-P + s + other + g, jnp.zeros(3), BACK[::50], 5, key=jr.key(0))  # a warning would be an error
+    with pytest.warns(UserWarning, match="samples no posterior.*its scores together have 3"):
+        sx.posterior(-P + s + 2 * other + g, jnp.zeros(3), BACK[::50], 5, key=jr.key(0))
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,8 @@ def test_the_wrong_coefficient_for_the_loss_is_a_warning_that_says_the_right_one
 
     with pytest.warns(UserWarning, match=r"`WindowLoss`.*coefficient 2.*off by 2/1.*Train `-P \+ 2\*s`"):
         train(-P + mlp(), sx.WindowLoss())
+    with pytest.warns(UserWarning, match=r"`WindowLoss`.*coefficient 2.*off by 2/1"):
+        train(-P + jnp.asarray(1.0) * mlp(), sx.WindowLoss())
     with pytest.warns(UserWarning, match=r"`TwoWayLoss`.*coefficient 1.*off by 1/2.*Train `-P \+ 1\*s`"):
         train(-P + 2 * mlp(), sx.TwoWayLoss())
 

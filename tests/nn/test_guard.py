@@ -67,6 +67,19 @@ def test_outside_of_the_data_what_leads_back_in_is_left_as_it_is():
         assert rates[0] == pytest.approx(rates[1])
 
 
+@pytest.mark.parametrize("x", [0.0, 1.1, 10.0])
+def test_guidance_is_the_same_outside_of_the_data_as_inside(x):
+    pull, s = sx.ReverseDrift(lambda t, x, args: 3 + 0 * x), guarded()
+    added = (-P + 2 * s + pull).rate(0.5, jnp.array(x), None) - (-P + 2 * s).rate(0.5, jnp.array(x), None)
+    assert float(added) == pytest.approx(3, rel=1e-3)
+
+
+def test_a_learned_reverse_simulator_is_physics_and_no_guidance():
+    R = sx.ReverseDrift(lambda t, x, args: x**3)
+    outside = jnp.array(2.0)
+    assert float((R + 2 * guarded()).rate(0.5, outside, None)) == pytest.approx(back(guarded(), 2.0))
+
+
 def test_an_oscillator_beyond_its_data_does_not_run_away():
     # Its position alone run forward, and its velocity backward, would grow by e^3 in this time.
     oscillator, kick = sx.Drift(lambda t, x, args: jnp.stack([x[1], -x[0]])), sx.Diffusion(jnp.array([0.0, 0.3]))

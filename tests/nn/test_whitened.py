@@ -221,6 +221,13 @@ def trained(unit, origin):
 DECAY = sx.Drift(lambda t, x, args: -x / args["unit"])  # one program for every unit
 
 
+@pytest.mark.usefixtures("as_users_run")
+def test_a_motion_of_a_few_of_the_smallest_steps_of_its_numbers_is_named():
+    x = normal(200, 21, 2) * np.array([1.0, 0.1], "f") + np.array([0.0, 1e5], "f")
+    with pytest.warns(UserWarning, match=r"component 1 .* within 0\.\d+ of 100000, where float32 .* Take an offset"):
+        noise_of(sx.Trajectories(x, TS))
+
+
 # Right on other people's scales
 
 

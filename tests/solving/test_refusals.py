@@ -54,6 +54,20 @@ def test_an_ode_takes_no_brownian_path():
         sx.solve(P, X0, TS, brownian_path=path)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (4,)])
+def test_a_brownian_path_holds_the_noise_of_all_samples(shape):
+    path = dfx.VirtualBrownianTree(0.0, 1.0, 1e-2, shape, KEY)
+    with pytest.raises(ValueError, match=r"noise of shape \(.*, and `x0` has shape \(3,\).*Make it with `shape="):
+        sx.solve(P + g, X0, TS, brownian_path=path)
+
+
+@pytest.mark.parametrize("span", [(0.0, 0.5), (5.0, 6.0)])
+def test_a_brownian_path_runs_on_the_solvers_clock(span):
+    path = dfx.VirtualBrownianTree(*span, 1e-2, (3,), KEY)
+    with pytest.raises(ValueError, match=r"runs from . to .*, and the solve's clock τ .* from 0 to 1"):
+        sx.solve(P + g, X0, TS, brownian_path=path)
+
+
 # Solvers
 
 
