@@ -75,16 +75,16 @@ def _largest_row(jaxpr: Jaxpr) -> int:
     return most
 
 
-def whole_number(name: str, value: Any) -> int:
-    """A count that the user gave, 1 or more, or an error."""
+def whole_number(name: str, value: Any, least: int = 1, why: str = "") -> int:
+    """A count that the user gave, `least` or more, or an error."""
     try:
         count = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         count = None
     if count is None:
         raise TypeError(f"`{name}` is a count and must be an integer; got {value!r}. Write `{name}=int(...)`.")
-    if count < 1:
-        raise ValueError(f"`{name}` must be at least 1; got {count}.")
+    if count < least:
+        raise ValueError(f"`{name}` must be at least {least}{why}; got {count}.")
     return count
 
 

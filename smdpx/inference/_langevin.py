@@ -52,8 +52,8 @@ def langevin(
         States shaped like x.
 
     Raises:
-        TypeError: s is no `Score`, or steps is no integer.
-        ValueError: step or steps not positive, and as `solve`.
+        TypeError: s is no `Score`, t or step is not one number, or steps is no integer.
+        ValueError: a t that is not finite, step or steps not positive, and as `solve`.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
     >>> s = sx.Score(lambda t, x, args: -x, sx.Diffusion(0.1))
@@ -63,6 +63,10 @@ def langevin(
     if not isinstance(s, Score):
         raise TypeError(f"`langevin` needs a `Score`; got {s!r}. Pass `s`, without a coefficient.")
     steps = whole_number("steps", steps)
+    _check_number("t", t)
+    _check_number("step", step)
+    if validate.is_concrete(t) and not math.isfinite(float(t)):
+        raise ValueError(f"`langevin` stays at one time, and `t` must be finite; got {t}.")
     known = validate.is_concrete(step)
     if known and not 0 < float(step) < math.inf:
         raise ValueError(f"`langevin` needs step > 0; got {step}.")
@@ -77,6 +81,17 @@ def langevin(
     ends = jtu.tree_map(lambda leaf: leaf[:, -1], ends)
     warn_of_explosions(most, ends, "sample", like=x, mend="a smaller `step`")
     return ends
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Raise where something else came than one real number: an array of times would go to every sample."""
+    if not eqx.is_array_like(value) or isinstance(value, complex):
+        raise TypeError(f"`{name}` must be one number; got {value!r}.")
+    if np.shape(value) != ():
+        raise TypeError(
+            f"`{name}` must be one number, the same for all samples; got an array of shape {np.shape(value)}. For "
+            "several call `langevin` once for each."
+        )
 
 
 class _Frozen(eqx.Module):

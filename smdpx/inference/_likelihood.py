@@ -20,6 +20,7 @@ from ..solving import _validate as validate
 from ..solving._divergence import exact_divergence, sliced_divergence
 from ..solving._finite import warn_of_explosions
 from ..solving._solve import solved
+from ._ends import whole_number
 
 __all__ = ["LogLikelihood", "log_likelihood"]
 
@@ -58,7 +59,7 @@ def log_likelihood(
         equation: the probability flow run forward, `P - s`.
         x0: states of shape (samples, ...) at ts[0].
         ts: increasing times.
-        log_prob_T: the log density of one end state.
+        log_prob_T: the log density of one end state, a scalar.
         probes: None for the exact trace, which costs a pass per component of the state; or the number of
             random ±1 vectors (Hutchinson), at least 2: each sample has its own, kept along the path.
         key: a JAX key, needed with probes.
@@ -70,8 +71,9 @@ def log_likelihood(
         A `LogLikelihood`: the log densities, their standard error, and the end states.
 
     Raises:
-        TypeError: an equation with noise, or none; a key that is none.
-        ValueError: a reverse equation, fewer than two probes, probes without a key, and as `solve`.
+        TypeError: an equation with noise, or none; probes that are no integer; a key that is none.
+        ValueError: a reverse equation, fewer than two probes, probes without a key, a log density of one state that is
+            no scalar, and as `solve`.
 
     >>> import jax, jax.numpy as jnp, smdpx as sx
     >>> P, g = sx.Drift(lambda t, x, args: -x), sx.Diffusion(2**0.5)
@@ -89,10 +91,8 @@ def log_likelihood(
             f"`log_likelihood` follows the flow forward, from x0 to where its density is known, and `{equation}` runs "
             "backwards: write `P - s`, and increasing `ts`."
         )
-    if probes is not None and probes < 2:
-        raise ValueError(
-            f"`probes` must be at least 2 for a standard error, or None for the exact trace; got {probes}."
-        )
+    if probes is not None:
+        probes = whole_number("probes", probes, 2, " for a standard error, or None for the exact trace")
     if (probes is None) != (key is None):
         raise ValueError("`key` goes with `probes`: give both for Hutchinson's estimate, neither for the exact trace.")
     if key is not None:
@@ -100,6 +100,7 @@ def log_likelihood(
     validate.check_times(ts, equation)
     x0 = validate.check_states(x0, "x0")
     validate.check_drifts(equation, x0, args, "x0")
+    _check_density(log_prob_T, x0)
     count = jtu.tree_leaves(x0)[0].shape[0]
     dtype = validate.widest(x0)
     traces = jnp.zeros((count, 1 if probes is None else probes), dtype)
@@ -114,6 +115,17 @@ def log_likelihood(
     warn_of_explosions(most[:2], (xT, traces), "sample")
     error = jnp.zeros(count, dtype) if probes is None else jnp.std(traces, axis=1, ddof=1) / math.sqrt(probes)
     return LogLikelihood(jax.vmap(log_prob_T)(xT) + jnp.mean(traces, axis=1), error, xT)
+
+
+def _check_density(log_prob_T: Callable[[Any], Any], x0: State) -> None:
+    """Raise where the density of one state is not one number: beside the traces it would be broadcast to a matrix."""
+    one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x0)
+    shapes = [leaf.shape for leaf in jtu.tree_leaves(jax.eval_shape(lambda x: log_prob_T(x), one))]
+    if shapes != [()]:
+        raise ValueError(
+            f"`log_prob_T` must return a scalar for one end state; got {', '.join(map(str, shapes)) or 'nothing'}. Of "
+            "independent components write the sum, `lambda x: logpdf(x).sum()`."
+        )
 
 
 class _WithDivergence(eqx.Module):

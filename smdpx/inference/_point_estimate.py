@@ -43,7 +43,7 @@ def point_estimate(
         States at ts[-1], shaped like xT.
 
     Raises:
-        TypeError: an equation with noise.
+        TypeError: an equation with noise, or one that runs forward.
         ValueError: end states that are not finite (which case), none at all, or one state without the axis of cases;
             and as `solve`.
 
@@ -63,6 +63,11 @@ def point_estimate(
         )
     if not isinstance(equation, AbstractDrift):
         raise TypeError(f"`point_estimate` needs a reverse drift such as `-P + s`; got {type(equation).__name__}.")
+    if equation.direction is not Reverse:
+        raise TypeError(
+            f"`point_estimate` follows a reverse equation from an end state to its start, and `{equation}` runs "
+            "forward: write `-P + s`; or call `solve` or `simulate` for what follows from a state."
+        )
     xT, _ = check_ends(equation, xT, args)
     x, most, _ = solved(equation, xT, ts, None, args, solver, stepsize_controller, dfx.SaveAt(t1=True))
     x = jtu.tree_map(lambda leaf: leaf[:, -1], x)

@@ -89,6 +89,15 @@ def test_point_estimate_of_an_sde_is_an_error():
         sx.point_estimate(-P + 2 * s + g, jnp.zeros(3), BACK)  # pyright: ignore
 
 
+def test_a_point_estimate_along_a_forward_equation_is_an_error():
+    with pytest.raises(TypeError, match=r"runs forward: write `-P \+ s`"):
+        sx.point_estimate(P - s, jnp.ones(2), FORTH)  # pyright: ignore
+
+
+def test_scores_alone_run_backwards():
+    assert sx.point_estimate(2 * s, jnp.ones(2), BACK[::50]).shape == (2,)
+
+
 X0 = jnp.linspace(-1.5, 1.5, 13)
 FORTH = np.linspace(0.0, T, 201)
 
@@ -130,6 +139,19 @@ def test_one_probe_has_no_standard_error():
         sx.log_likelihood(P - s, X0, FORTH, lambda x: OU.log_prob(T, x), probes=1, key=jr.key(0))
 
 
+@pytest.mark.usefixtures("as_users_run")
+def test_probes_are_counted():
+    with pytest.raises(TypeError, match="`probes` is a count and must be an integer; got 4.0"):
+        sx.log_likelihood(P - s, X0, FORTH, lambda x: OU.log_prob(T, x), probes=4.0, key=jr.key(0))  # pyright: ignore
+
+
+@pytest.mark.parametrize("x0", [jnp.zeros((3, 1)), jnp.zeros((3, 2))])
+def test_the_density_of_one_state_is_one_number(x0):
+    flow = sx.Drift(lambda t, x, args: -x)
+    with pytest.raises(ValueError, match=r"`log_prob_T` must return a scalar.*`lambda x: logpdf\(x\).sum\(\)`"):
+        sx.log_likelihood(flow, x0, FORTH[::50], jax.scipy.stats.norm.logpdf)
+
+
 @pytest.mark.parametrize("ts", [FORTH, BACK])
 def test_log_likelihood_of_the_reverse_flow_is_an_error(ts):
     with pytest.raises(ValueError, match="runs backwards: write `P - s`, and increasing `ts`"):
@@ -169,9 +191,27 @@ def test_langevin_takes_no_half_steps():
         sx.langevin(s, jnp.zeros(4), 1.0, step=0.1, steps=2.5, key=jr.key(0))  # pyright: ignore[reportArgumentType]
 
 
-def test_langevins_step_may_be_traced():
-    refined = lambda step: sx.langevin(s, jnp.zeros(4), 1.0, step=step, steps=2, key=jr.key(0))  # noqa: E731
-    np.testing.assert_allclose(jax.jit(refined)(jnp.array(0.1)), refined(0.1), rtol=1e-5)
+def test_langevins_step_and_time_may_be_traced():
+    refined = lambda t, step: sx.langevin(s, jnp.zeros(4), t, step=step, steps=2, key=jr.key(0))  # noqa: E731
+    np.testing.assert_allclose(jax.jit(refined)(jnp.array(1.0), jnp.array(0.1)), refined(1.0, 0.1), rtol=1e-5)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("what", ["t", "step"])
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [(jnp.array([0.1, 1.0]), r"same for all samples; got an array of shape \(2,\)"), (None, "one number; got None")],
+    ids=["an array", "None"],
+)
+def test_langevin_has_one_time_and_one_step(what, value, says):
+    t, step = (value, 0.1) if what == "t" else (1.0, value)
+    with pytest.raises(TypeError, match=f"`{what}` must be .*{says}"):
+        sx.langevin(s, jnp.zeros(2), t, step=step, steps=2, key=jr.key(0))
+
+
+def test_langevin_stays_at_a_finite_time():
+    with pytest.raises(ValueError, match="`t` must be finite; got nan"):
+        sx.langevin(s, jnp.zeros(2), float("nan"), step=0.1, steps=2, key=jr.key(0))
 
 
 @pytest.mark.parametrize("traced", ["score", "key"])
