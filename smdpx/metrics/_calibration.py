@@ -31,6 +31,7 @@ from ._common import (
     is_tree,
     require,
     side_by_side,
+    unit,
 )
 
 
@@ -127,6 +128,8 @@ def spread_over_error(samples: Samples, truth: Samples) -> PyTree[float]:
         return jax.tree.map(spread_over_error, samples, truth)
     draws, target = as_draws(samples, truth, least=2)
     m = len(draws)
+    scale = max(float(unit(draws)), float(unit(target)))
+    draws, target = draws / scale, target / scale
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = (m + 1) / m * draws.var(axis=0, ddof=1).mean() / np.mean((draws.mean(axis=0) - target) ** 2)
     return float(np.sqrt(ratio))
@@ -162,7 +165,8 @@ def energy_score(samples: Samples, truth: Samples) -> Float[np.ndarray, " cases"
     for case, y in enumerate(flatten(target)):
         x = flatten(draws[:, case])
         to_others = distance_sums(x, x).sum() / (2 * m * (m - 1))
-        score[case] = np.linalg.norm(x - y, axis=1).mean() - to_others
+        scale = float(unit(x - y))
+        score[case] = float(np.linalg.norm((x - y) / scale, axis=1).mean()) * scale - to_others
     return score
 
 
@@ -315,7 +319,8 @@ def tarp(
                 f"`references` must be one state a case, shaped like `truth` {whole.shape}, got shape {given.shape}"
             )
         points = as_samples("references", given)
-    scale = target.std(axis=0)
+    size = unit(target, axis=0)
+    scale = (target / size).std(axis=0) * size
     scale = np.where(scale > 0, scale, 1)
 
     def distance(x: Float[np.ndarray, "cases ..."]) -> Float[np.ndarray, " cases"]:

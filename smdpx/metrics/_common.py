@@ -1,7 +1,7 @@
 """What the metrics share: checks of their inputs, pairwise distances, optional imports."""
 
 import importlib
-from functools import partial
+from functools import partial, reduce
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -73,13 +73,15 @@ def _kind(value: Any) -> str:
 
 
 def as_samples(name: str, value: Samples, least: int = 1) -> Float[np.ndarray, "n ..."]:
-    """Check that there are at least ``least`` samples, known and finite; give them to NumPy in 32 bits or more."""
+    """Check that there are at least ``least`` samples, known and finite; as NumPy's floats of 32 bits or more."""
     check_array(name, value)
     if value.ndim == 0 or value.shape[0] < least or value.size == 0:
         raise ValueError(f"`{name}` must hold at least {least} sample(s) on axis 0, got shape {value.shape}")
     array = np.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize < 4:
         array = array.astype(np.float32)  # half precision cannot count beyond 256 or 2,048 draws
+    elif array.dtype.kind in "biu":
+        array = array.astype(np.float64)  # unsigned differences wrap around, and flags have none
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise ValueError(
@@ -139,6 +141,22 @@ def flatten(x: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n d"]:
     return x.reshape(x.shape[0], -1)
 
 
+def unit(x: Float[np.ndarray, "..."], axis: int | None = None) -> Any:
+    """A power of two about as large as the largest number, or as the largest along an axis.
+
+    In such units squares neither overflow nor vanish, and to divide by one and to multiply changes no digit.
+    """
+    _, exponent = np.frexp(np.maximum(x.max(axis), -x.min(axis)))
+    return np.ldexp(np.ones_like(exponent, x.dtype), exponent - 1)
+
+
+def traced_unit(x: PyTree[Float[Array, "..."]]) -> Float[Array, ""]:
+    """`unit` of all arrays of a tree, inside of a compiled function; a constant, where that is differentiated."""
+    sizes = [jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(jax.lax.stop_gradient(x))]
+    _, exponent = jnp.frexp(reduce(jnp.maximum, sizes))
+    return jnp.ldexp(jnp.ones_like(exponent, sizes[0].dtype), exponent - 1)
+
+
 def distance_sums(
     x: Float[np.ndarray, "n d"],
     y: Float[np.ndarray, "m d"],
@@ -150,9 +168,11 @@ def distance_sums(
     counted = np.ones(len(y), dtype) if which is None else np.asarray(which, dtype)
     # Counting from their middle keeps digits that a far origin would take, where they are narrowed.
     middle = np.mean(x, axis=0, dtype=np.float64)
-    sums = _distance_sums(np.asarray(x - middle, dtype), np.asarray(y - middle, dtype), counted, block)
+    x, y = x - middle, y - middle
+    scale = max(unit(x), unit(y))
+    sums = _distance_sums(np.asarray(x / scale, dtype), np.asarray(y / scale, dtype), counted, block)
     # In double precision from here: what the sums are for is a small difference of large means.
-    return np.asarray(sums, np.float64)
+    return np.asarray(sums, np.float64) * scale
 
 
 @partial(jax.jit, static_argnames="block")

@@ -14,7 +14,7 @@ import jax.random as jr
 import numpy as np
 
 from .._types import Key
-from ._common import Samples, as_pair, distance_sums, require
+from ._common import Samples, as_pair, distance_sums, require, unit
 
 
 def wasserstein1(a: Samples, b: Samples, *, key: Key | None = None, directions: int = 128) -> float:
@@ -159,7 +159,7 @@ def c2st(a: Samples, b: Samples, *, key: Key, folds: int = 5) -> float:
         warnings.simplefilter("ignore", require("sklearn.exceptions").ConvergenceWarning)
         scores = select.cross_val_score(
             classifier,
-            states,
+            states / unit(states, axis=0),
             np.repeat([0, 1], len(x)),
             groups=None if unique else groups.ravel(),
             cv=splitter(folds, shuffle=True, random_state=seed),

@@ -18,7 +18,8 @@ from .._types import Args, State
 from ..equation._diffusion import Diffusion
 from ..equation._score import Score
 from ..solving._terms import over_samples
-from ._common import check_known
+from ..solving._validate import widest
+from ._common import check_known, traced_unit
 
 
 class ScoreError(NamedTuple):
@@ -69,31 +70,48 @@ def score_error(
     0.0
     """
     check_known("x", x)
-    states = jax.tree.map(jnp.asarray, x)
+    states = jax.tree.map(_as_floats, x)
     leaves = jax.tree.leaves(states)
-    times = jnp.asarray(t, jnp.result_type(float) if not leaves else leaves[0].dtype)
+    times = jnp.asarray(t, widest(states) if leaves else jnp.result_type(float))
     if not leaves or times.size == 0 or any(leaf.shape[:1] != times.shape for leaf in leaves):
         shapes = ", ".join(str(leaf.shape) for leaf in leaves)
         raise ValueError(f"`t` must hold one time for each of the samples in `x`; got {times.shape} and {shapes}.")
     net, g = (score, score.g) if isinstance(score, Score) else (score, Diffusion(1.0))
 
-    error, product, power, counted = _moments(net, exact, g, times, states, args)
+    (error, product, power, counted), units = _moments(net, exact, g, times, states, args)
     if counted == 0:
         raise ValueError("`score` has no component with noise at any of the times `t`, so nothing of it is trained.")
-    return ScoreError(float(jnp.sqrt(error / power)), float(product / power))
+    of_error, of_learned, of_truth = map(float, units)
+    return ScoreError(
+        float(jnp.sqrt(error / power)) * (of_error / of_truth), float(product / power) * (of_learned / of_truth)
+    )
+
+
+def _as_floats(leaf: Any) -> Array:
+    # Times take the states' precision, and whole numbers have none.
+    leaf = jnp.asarray(leaf)
+    return leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf.astype(jnp.result_type(float))
 
 
 @eqx.filter_jit
-def _moments(net: Any, exact: Any, g: Diffusion, times: Array, states: State, args: Args) -> tuple[Array, ...]:
-    """Sums of the squared error, the product, the exact score's square, and the components that count."""
+def _moments(net: Any, exact: Any, g: Diffusion, times: Array, states: State, args: Args) -> tuple[Any, Any]:
+    """Sums of the squared error, the product, the exact score's square, and the components that count.
 
-    def moments(t: Array, x: State, args: Args) -> tuple[Array, Array, Array, Array]:
+    Each score is in a unit of its own, which comes back too: that of the error, of the learned and of the exact one.
+    """
+
+    def answers(t: Array, x: State, args: Args) -> tuple[State, State, State, State]:
         learned, truth = (g.noisy(t, x, args, f(t, x, args)) for f in (net, exact))
-        error = jax.tree.map(jnp.subtract, learned, truth)
         ones = g.noisy(t, x, args, jax.tree.map(jnp.ones_like, x))
-        return _dot(error, error), _dot(learned, truth), _dot(truth, truth), _dot(ones, ones)
+        return jax.tree.map(jnp.subtract, learned, truth), learned, truth, ones
 
-    return tuple(jnp.sum(value) for value in over_samples(moments, args, times, states))
+    *scores, ones = over_samples(answers, args, times, states)
+    units = [traced_unit(each) for each in scores]
+    error, learned, truth = (
+        jax.tree.map(lambda leaf, one=one: leaf / one, each) for each, one in zip(scores, units, strict=True)
+    )
+    pairs = ((error, error), (learned, truth), (truth, truth), (ones, ones))
+    return tuple(jnp.sum(jax.vmap(_dot)(a, b)) for a, b in pairs), units
 
 
 def _dot(a: State, b: State) -> Array:
