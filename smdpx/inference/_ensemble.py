@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._types import Key, RealScalarLike
+from ..metrics._common import traced_unit
 from ..solving import _validate as validate
 from ._ends import whole_number
 
@@ -109,6 +110,9 @@ def _analyse(
     key: Key,
 ) -> tuple[Float[Array, "cases d"], Float[Array, "m d"], Int[Array, ""]]:
     """K (y - mean), x₀ⁱ - K (x_Tⁱ - eⁱ - mean), and the rank: a sample is a sum of one row of each."""
+    # K squares the end states and x0 not: what is seen may have any unit.
+    unit = traced_unit(xT)
+    xT, y, noise = xT / unit, y / unit, noise / unit
     mean = jnp.mean(xT, axis=0, keepdims=True)
     anomalies = xT - mean
     u, s, vt = jnp.linalg.svd(anomalies, full_matrices=False)

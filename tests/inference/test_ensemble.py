@@ -159,6 +159,14 @@ def test_the_same_key_gives_the_same_samples_in_or_out_of_jit():
         assert jnp.array_equal(call(np.asarray(x0, np.float64), np.asarray(xT, np.float64), np.zeros(3)), samples)
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e-20, 1e20, 1e36])
+def test_states_may_have_any_unit(unit):
+    x0, noise = jax.random.normal(K0, (2, 50, 3))
+    xT = x0 + 0.5 * noise
+    call = lambda unit: ensemble_smoother(unit * x0, unit * xT, unit * xT[:2], 20, key=KEY, noise=0.1 * unit)  # noqa: E731
+    np.testing.assert_allclose(call(unit) / unit, call(1.0), atol=1e-4)
+
+
 def test_ends_that_tell_nothing_leave_the_prior():
     x0 = jnp.arange(5.0)
     assert jnp.array_equal(jnp.sort(ensemble_smoother(x0, jnp.ones(5), jnp.ones(1), 5, key=KEY)[:, 0]), x0)
