@@ -166,7 +166,15 @@ class LinearGaussianField(eqx.Module):
         Args:
             t: time, not negative; positive if a mode of the prior has variance 0 (else NaN).
             x: one field, shape (n, n).
+
+        Raises:
+            ValueError: x has another shape.
         """
+        if jnp.shape(x) != self.variances.shape:
+            raise ValueError(
+                f"`x` should be one field of shape {self.variances.shape}, got shape {jnp.shape(x)}; batch with "
+                "`jax.vmap`."
+            )
         variance = self._variance(t)
         power = jnp.abs(jnp.fft.fft2(x, norm="ortho")) ** 2
         return -0.5 * jnp.sum(power / variance + jnp.log(2 * np.pi * variance))

@@ -125,6 +125,9 @@ def test_mode_zero_has_no_posterior_mean_and_a_finite_score():
         (lambda: LinearGaussianField(jnp.ones((8, 8)), g=-0.1), "`g` should not be negative"),
         (lambda: LinearGaussianField(jnp.ones((8, 8)), g=0.1, dt=0.0), "`dt` should be positive"),
         (lambda: SMALL.score(T, jnp.zeros((16, 16))), "batch with `jax.vmap`"),
+        (lambda: SMALL.log_prob(T, jnp.zeros((2, 8, 8))), r"shape \(8, 8\), got shape \(2, 8, 8\); batch with"),
+        (lambda: SMALL.log_prob(T, jnp.zeros((1, 1))), r"shape \(8, 8\), got shape \(1, 1\)"),
+        (lambda: SMALL.log_prob(T, jnp.zeros(8)), r"shape \(8, 8\), got shape \(8,\)"),
     ],
 )
 def test_wrong_arguments_are_named(build, message):
