@@ -61,6 +61,12 @@ def test_times_are_numbers_and_no_dates(call, ts, write):
         call(ts)
 
 
+@pytest.mark.parametrize("ts", ["abc", ["now", "then"], [[0.0, 1.0], [0.0]]], ids=["string", "strings", "rows"])
+def test_times_are_a_sequence_of_numbers(ts):
+    with pytest.raises(TypeError, match=r"`ts` must be a sequence of numbers; got .*`jnp.linspace"):
+        sx.solve(P, X0, ts)
+
+
 def test_a_forward_equation_wants_increasing_times():
     with pytest.raises(ValueError, match=r"`dx = P\(x\) dt` is a forward equation and wants increasing times.*-P \+"):
         sx.solve(P, X0, TS[::-1])

@@ -100,6 +100,7 @@ def posterior(
     validate.check_is_key(key)
     n = whole_number("n", n)
     xT, numbers = check_ends(equation, xT, args)
+    validate.check_times(ts, equation)
     _warn_of_no_posterior(equation, xT, ts, args)
     keep = "end" if saveat is None else plainly(saveat)
     cases = jtu.tree_leaves(xT)[0].shape[0]

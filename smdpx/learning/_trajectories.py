@@ -272,6 +272,8 @@ def _stack(x: list[Any], ts: Any) -> tuple[State, Any, np.ndarray | None]:
                 f"`x`: the arrays of trajectory {i} have {[len(leaf) for leaf in jtu.tree_leaves(path)]} times: give "
                 "each array of a state as many."
             )
+    if not isinstance(ts, list | tuple) and np.ndim(ts) == 0:
+        validate.check_times(ts)
     ts = list(ts) if getattr(ts, "ndim", 1) == 2 else ts
     if not isinstance(ts, list | tuple) or not len(ts) or np.ndim(ts[0]) == 0:
         if (lengths != len(ts)).any():
@@ -282,12 +284,12 @@ def _stack(x: list[Any], ts: Any) -> tuple[State, Any, np.ndarray | None]:
             )
         return jtu.tree_map(lambda *leaves: _module(leaves).stack(leaves), *x), ts, None
     rows = [np.asarray(numbers_of_times(row), np.float64) for row in ts]
+    _check_rows(rows)
     if len(rows) != len(x) or any(len(row) != length for row, length in zip(rows, lengths, strict=False)):
         raise ValueError(
             f"`x` holds trajectories of {lengths.tolist()[:8]} states, `ts` {[len(row) for row in rows][:8]} times: "
             "give one time for each state."
         )
-    _check_rows(rows)
     longest = int(lengths.max())
 
     def padded(*leaves: Any) -> Any:

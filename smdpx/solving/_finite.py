@@ -53,7 +53,8 @@ def finite(samples: State, xT: State | None = None) -> tuple[State, Int[np.ndarr
 
     Raises:
         TypeError: samples that are not known yet, under `jax.jit`.
-        ValueError: no axes of draws and cases in front, or cases without one good draw.
+        ValueError: no axes of draws and cases in front, end states of another tree or none at all, or cases without
+            one good draw.
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> kept, dropped = sx.finite(jnp.array([[1.0, 2.0], [1e30, 3.0], [1.5, 2.5]]))
@@ -69,6 +70,8 @@ def finite(samples: State, xT: State | None = None) -> tuple[State, Int[np.ndarr
             f"`samples` must have shape (draws, cases, ...), as `posterior` returns them; got {shapes}. For one case "
             "write `samples[:, None]`."
         )
+    if xT is not None:
+        _check_ends(samples, xT)
     least = [0.0] * len(leaves) if xT is None else sizes(xT)
     bad, _ = exploded(samples, least, axes=2)
     dropped = bad.sum(axis=0)
@@ -84,6 +87,22 @@ def finite(samples: State, xT: State | None = None) -> tuple[State, Int[np.ndarr
     first = jnp.asarray(np.argsort(bad, axis=0, kind="stable")[:m])
     each = jnp.arange(first.shape[1])[None]
     return jtu.tree_map(lambda leaf: jnp.asarray(leaf)[first, each], samples), dropped
+
+
+def _check_ends(samples: State, xT: State) -> None:
+    of_samples, of_ends = jtu.tree_structure(samples), jtu.tree_structure(xT)
+    if of_samples != of_ends:
+        raise ValueError(
+            "`xT` must be the end states that `samples` belong to, an array or a tree of the same structure; got "
+            f"{_kind(xT, of_ends)} for samples that are {_kind(samples, of_samples)}. Of a list of numbers write "
+            "`jnp.asarray(xT)`."
+        )
+    if any(np.size(leaf) == 0 for leaf in jtu.tree_leaves(xT)):
+        raise ValueError("`xT` has zero cases.")
+
+
+def _kind(x: State, structure: Any) -> str:
+    return f"an array of shape {np.shape(x)}" if jtu.treedef_is_leaf(structure) else str(structure)
 
 
 def exploded_draws(samples: State, xT: State) -> Bool[np.ndarray, "draws cases"]:

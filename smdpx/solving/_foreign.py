@@ -1,6 +1,7 @@
 """What other libraries' arrays hold and JAX's do not: masks, dates, another order of bytes, rows of unequal lengths."""
 
 import datetime
+import reprlib
 from typing import Any
 
 import jax
@@ -45,12 +46,15 @@ def numbers_of_times(ts: Any) -> Any:
 
     Raises:
         ValueError: masked times.
-        TypeError: dates or durations, whose unit decides what a rate means.
+        TypeError: dates or durations, whose unit decides what a rate means; or what is no number at all.
     """
     if isinstance(ts, jax.Array):
         return ts
     _check_unmasked(ts, "ts")
-    found = np.asanyarray(ts)
+    try:
+        found = np.asanyarray(ts)
+    except ValueError:  # rows of unequal lengths
+        raise _no_numbers(ts) from None
     first = found.flat[0] if found.dtype == object and found.size else None
     dates = found.dtype.kind == "M" or isinstance(first, datetime.date)
     if dates or found.dtype.kind == "m" or isinstance(first, datetime.timedelta):
@@ -59,4 +63,13 @@ def numbers_of_times(ts: Any) -> Any:
             f"`ts` are {kind}, and equations run in numbers, whose unit is that of your rates: write `{since} / "
             f"np.timedelta64(1, 'h')` for hours, with `t = np.array(ts, '{unit}[us]')`."
         )
-    return np.asarray(found, np.float64)
+    try:
+        return np.asarray(found, np.float64)
+    except (TypeError, ValueError):
+        raise _no_numbers(ts) from None
+
+
+def _no_numbers(ts: Any) -> TypeError:
+    return TypeError(
+        f"`ts` must be a sequence of numbers; got {reprlib.repr(ts)}. Write `jnp.linspace(0.0, 1.0, 101)`, say."
+    )

@@ -99,6 +99,13 @@ def test_a_point_estimate_of_no_equation_is_an_error():
         sx.point_estimate("-P + s", jnp.ones(3), TS)
 
 
+@pytest.mark.parametrize("saveat", [None, dfx.SaveAt(steps=True)])
+@pytest.mark.usefixtures("as_users_run")
+def test_one_number_is_no_times(saveat):
+    with pytest.raises(ValueError, match=r"`ts` must be a sequence of at least two times; got shape \(\)"):
+        sx.posterior(-P + 2 * s + g, jnp.ones(3), 1.0, 4, key=KEY, saveat=saveat)
+
+
 # How many samples are solved at once
 
 

@@ -155,3 +155,18 @@ def test_finite_under_jit_is_an_error():
 def test_finite_wants_draws_and_cases():
     with pytest.raises(ValueError, match=r"shape \(draws, cases, ...\).*got \(4,\).*`samples\[:, None\]`"):
         sx.finite(DRAWS[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("samples", "xT", "says"),
+    [
+        ({"u": DRAWS, "v": DRAWS}, DRAWS[0], r"same structure; got an array of shape \(3,\) for samples that"),
+        (DRAWS, {"u": DRAWS[0]}, r"got PyTreeDef\(\{'u': \*\}\) for samples that are an array of shape \(4, 3\)"),
+        (DRAWS, [1.0, 2.0, 3.0], r"Of a list of numbers write `jnp.asarray\(xT\)`"),
+        (DRAWS, jnp.zeros(0), "`xT` has zero cases"),
+    ],
+    ids=["an array", "a tree", "a list", "nothing"],
+)
+def test_finite_wants_the_end_states_of_the_samples(samples, xT, says):
+    with pytest.raises(ValueError, match=says):
+        sx.finite(samples, xT)
