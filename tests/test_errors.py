@@ -225,6 +225,12 @@ def test_what_a_drift_returns_is_like_the_state_and_both_are_shown(kind, f, got)
         sx.solve(drift, jnp.ones((3, 2)), ts)
 
 
+def test_what_a_score_is_counted_from_is_like_the_state_too():
+    D = sx.Drift(lambda t, x, args: -x.sum(), name="D")
+    with pytest.raises(ValueError, match=r"`D\(x\)` must return.*float32\[2\]; it returned float32\[\]"):
+        sx.solve(-P + 2 * sx.Score(lambda t, x, args: -x, g, around=D), jnp.ones((3, 2)), TS[::-1])
+
+
 def test_another_precision_is_named_as_such():
     with pytest.raises(ValueError, match=r"float16\[\]. Only the precision differs.*astype\(x.dtype\).*dtype="):
         sx.solve(sx.Drift(lambda t, x, args: x.astype(jnp.float16)), X0, TS)

@@ -277,11 +277,20 @@ class StepDrift(AbstractDrift[Forward]):
 
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """step(x, dt) - x."""
-        return jtu.tree_map(jnp.subtract, _take(self.step, t, x, self._exactly(dt), args), x)
+        return jtu.tree_map(jnp.subtract, self.called(t, x, dt, args, backwards=False), x)
 
     def reversed_increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The stated reverse step's increment."""
-        return jtu.tree_map(jnp.subtract, _take(self._inverse(), t, x, self._exactly(dt), args), x)
+        return jtu.tree_map(jnp.subtract, self.called(t, x, dt, args, backwards=True), x)
+
+    def called(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args, *, backwards: bool) -> State:
+        """The state that the step, or the reversal, returns, before x is subtracted."""
+        return _take(self._inverse() if backwards else self.step, t, x, self._exactly(dt), args)
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether its reversal is made from what the step returns."""
+        return isinstance(self.inverse, _Mirror)
 
     def _exactly(self, dt: RealScalarLike) -> RealScalarLike:
         """The only dt that the step accepts, where there is one: that of a grid is rounded."""

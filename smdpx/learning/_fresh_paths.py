@@ -20,6 +20,7 @@ from ..solving import _validate as validate
 from ..solving._default_solver import solver_of
 from ..solving._foreign import numbers_of_times
 from ..solving._march import Table
+from ..solving._options import check_unrolls
 from ..solving._solve import unroll
 from ._sharding import share_out
 from ._trajectories import AbstractPaths
@@ -78,7 +79,7 @@ class FreshPaths(AbstractPaths):
         """Raise where the process cannot be simulated, or an equation or a stage asks for what it does not have."""
         validate.check_finite_states(self.x0, "FreshPaths(x0=...)")
         validate.check_drifts(self.process, self.x0, self.args)
-        validate.check_unrolls(self.process, self._solver())
+        check_unrolls(self.process, self._solver())
         if self.jitter:
             validate.check_free_steps(self.process)
             validate.check_free_steps(equation)

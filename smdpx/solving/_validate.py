@@ -9,7 +9,6 @@ import types
 import warnings
 from typing import Any
 
-import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,6 @@ from ..equation._drift import StepDrift, step_drifts
 from ..equation._score import Score
 from ._failing import one_state_given, without_axis
 from ._foreign import native, numbers_of_times
-from ._solvers import abilities
 
 
 def is_concrete(*xs: Any) -> bool:
@@ -234,84 +232,6 @@ def check_key(equation: AbstractDrift | SDE, key: Key | None) -> None:
         raise ValueError(f"`{equation}` has no noise, so `key` would be ignored: drop it, or write `... + g`.")
 
 
-def check_solver(equation: AbstractDrift | SDE, solver: Any, path: dfx.AbstractBrownianPath | None) -> None:
-    """Raise where the solver cannot solve this kind of equation."""
-    name = type(solver).__name__
-    if not isinstance(solver, dfx.AbstractSolver):
-        raise TypeError(f"`solver` must be a diffrax solver such as `diffrax.Heun()`; got {solver!r}.")
-    can = abilities(solver)
-    if can.other_terms:
-        raise TypeError(
-            f"`{name}` solves equations of positions and velocities, in terms of their own, and `{equation}` is one "
-            "drift: use `diffrax.Heun()`, or `diffrax.ShARK()` for an SDE; or give diffrax the two terms, in a "
-            "`diffrax.diffeqsolve` of your own."
-        )
-    if isinstance(equation, SDE):
-        if not can.noise:
-            raise TypeError(
-                f"`{name}` solves ODEs, and `{equation}` is an SDE: it would converge to a wrong law. Use "
-                "`diffrax.ShARK()` (additive noise, strong order 1.5), `diffrax.SEA()`, `diffrax.Euler()` or "
-                "`diffrax.Heun()`, or drop the noise for the probability flow."
-            )
-        levy = getattr(solver, "minimal_levy_area", dfx.AbstractBrownianIncrement)
-        given = getattr(path, "levy_area", None)
-        if given is not None and not issubclass(given, levy):
-            raise TypeError(
-                f"`{name}` needs {levy.__name__[8:]}, and `brownian_path` has only {given.__name__}: make it "
-                f"with `levy_area=diffrax.{levy.__name__[8:]}`, or leave `brownian_path` out."
-            )
-    elif can.needs_noise:
-        raise TypeError(
-            f"`{name}` solves SDEs, and `{equation}` has no noise. Use `diffrax.Heun()` or `diffrax.Tsit5()`, "
-            "or add the noise: `... + g`."
-        )
-
-
-def check_unrolls(equation: AbstractDrift | SDE, solver: Any) -> None:
-    """Raise where the solver cannot take given steps one after the other, as windows and `FreshPaths` ask it to."""
-    check_solver(equation, solver, None)
-    can, name = abilities(solver), type(solver).__name__
-    if can.implicit and not eqx.is_array_like(getattr(getattr(solver, "root_finder", None), "rtol", 0.0)):
-        raise ValueError(
-            f"`{name}` is implicit and needs tolerances, which no controller gives it here: write "
-            f"`diffrax.{name}(root_finder=diffrax.VeryChord(rtol=1e-4, atol=1e-6))`."
-        )
-    if isinstance(equation, SDE) and not can.whole_steps:
-        raise TypeError(
-            f"`{name}` takes steps in halves, and here the noise is that of whole steps: give the solver inside of it."
-        )
-
-
-def check_stepping(solver: dfx.AbstractSolver, controller: Any, saveat: Any) -> None:
-    """Raise where steps or saved times are asked for in two ways, or steps adapt to no error estimate."""
-    can = abilities(solver)
-    if controller is not None and not can.adapts:
-        raise TypeError(
-            f"`{type(solver).__name__}` has no error estimate, so its steps cannot adapt: leave "
-            "`stepsize_controller` out, or use `diffrax.Heun()`, `diffrax.Tsit5()`, or `diffrax.ShARK()` for an SDE."
-        )
-    if controller is None and can.implicit:
-        raise ValueError(
-            f"`{type(solver).__name__}` is implicit and needs tolerances: pass "
-            "`stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6)`."
-        )
-    if isinstance(controller, dfx.ConstantStepSize | dfx.StepTo):
-        raise ValueError(
-            "`stepsize_controller`: fixed steps are the intervals of `ts`. Leave it out; for finer steps than "
-            "you save, refine `ts` and pass `saveat=diffrax.SaveAt(steps=n)`."
-        )
-    subs = [] if saveat is None else jtu.tree_leaves(saveat.subs, is_leaf=lambda s: isinstance(s, dfx.SubSaveAt))
-    saves = any(sub.t0 or sub.t1 or sub.steps or sub.ts is not None for sub in subs)
-    if saveat is not None and (saveat.dense or not saves):
-        raise ValueError(
-            "`saveat` must save states, `SaveAt(t1=True)` or `SaveAt(t0=True, steps=True)`; got "
-            f"{'`dense=True`' if saveat.dense else 'one that saves none'}. Dense output, and all else that diffrax can "
-            "save, you have from a `diffrax.diffeqsolve(sx.terms(equation, t0), ...)` of your own."
-        )
-    if any(sub.ts is not None for sub in subs):
-        raise ValueError("`saveat`: the times to save at are `ts`; give `SaveAt(t1=True)` or `SaveAt(steps=n)`.")
-
-
 def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str | None = None) -> None:
     """Raise where a drift returns another tree, shape or dtype than the state's, or fails at a lone number.
 
@@ -325,22 +245,43 @@ def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str 
     check_conditions(args, count, "samples")
     one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
     now = jax.ShapeDtypeStruct((), widest(x))
-    for term in equation.summands:
-        leaf = term.drift
-        f: Any = leaf.net if isinstance(leaf, Score) else leaf.increment if isinstance(leaf, StepDrift) else leaf.rate
-        arguments = (now, one, now) if isinstance(leaf, StepDrift) else (now, one)
+    for leaf, backwards in _leaves(equation):
+        f, what = _function_of(leaf, backwards)
         with one_state_given(leaf, x, name):
-            got = eqx.filter_eval_shape(lambda args, a, f=f: f(*a, first_row(args)), args, arguments)
+            got = eqx.filter_eval_shape(lambda args, now, one, f=f: f(now, one, first_row(args)), args, now, one)
         if _struct(got) != _struct(one):
             hints = "Its function sees one sample, without the leading sample axis."
             hints = _of_precision(got, one) or hints + without_axis(x, name) + hint_of_missing_wrapper(args, count)
             raise ValueError(
-                f"`{leaf!r}` must return what it is given, one state of {_struct(one)}; it returned {_struct(got)}. "
-                f"{hints}"
+                f"{what} must return what it is given, one state of {_struct(one)}; it returned {_struct(got)}. {hints}"
             )
     if isinstance(equation, SDE):
         like = equation.diffusion.like
         eqx.filter_eval_shape(lambda args, now, one: like(now, one, first_row(args)), args, now, one)
+
+
+def _leaves(equation: AbstractDrift | SDE) -> list[tuple[AbstractDrift, bool]]:
+    """The drifts that users wrote, those that scores are counted from among them, and whether by their reversal.
+
+    Each once: a rate is the same both ways, and what a score is counted from is mostly a part of the physics.
+    """
+    found: list[tuple[AbstractDrift, bool]] = []
+    for term in equation.summands:
+        leaf, reference = term.drift, term.drift.reference
+        own = (leaf, term.reversed and isinstance(leaf, StepDrift) and not leaf.mirrors)
+        for each in [own, *([] if reference is None else _leaves(reference.drift))]:
+            if not any(each[0] is known and each[1] is backwards for known, backwards in found):
+                found.append(each)
+    return found
+
+
+def _function_of(leaf: AbstractDrift, backwards: bool) -> tuple[Any, str]:
+    """What a drift asks the user for, as a function of (t, x, args), and what it is called in an error."""
+    if isinstance(leaf, StepDrift):
+        # Its increment would hide it: what has another shape is broadcast, and what is rounded is promoted.
+        step = lambda t, x, args: leaf.called(t, x, t, args, backwards=backwards)  # noqa: E731
+        return step, f"The {'reversal' if backwards else 'step'} of `{leaf!r}`"
+    return leaf.net if isinstance(leaf, Score) else leaf.rate, f"`{leaf!r}`"
 
 
 def _of_precision(got: Any, one: State) -> str:

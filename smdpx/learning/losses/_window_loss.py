@@ -21,10 +21,11 @@ from ..._types import Args, Key
 from ...equation._algebra import SDE, AbstractDrift
 from ...equation._score import scores
 from ...solving._default_solver import solver_of
+from ...solving._options import check_unrolls
 from ...solving._solve import unroll
 from ...solving._solvers import abilities
 from ...solving._terms import over_samples, per_sample, sign_of
-from ...solving._validate import check_unrolls, says_no_derivative, widest
+from ...solving._validate import says_no_derivative, widest
 from .._windows import Windows, first, last
 from ._abstract import AbstractLoss
 
