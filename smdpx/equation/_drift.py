@@ -347,8 +347,13 @@ def _wants_two(step: Callable[..., Any]) -> bool:
     """Whether a step is called with (x, dt), rather than (t, x, dt, args)."""
     step = step.step if isinstance(step, _Reversal) else step
     # What has defaults may take either: (t, x, dt=..., args=...) has its state in the second place.
-    second = [name for name, _ in positional(step)[1:2]]
-    return takes(step, 2) and not (takes(step, 4) and second and second[0] in STATES)
+    return takes(step, 2) and not (takes(step, 4) and _second(step) in STATES)
+
+
+def _second(step: Callable[..., Any]) -> str:
+    """What a step's second argument is called; "" where it has none, or its name says nothing."""
+    names = [name for name, _ in positional(step.step if isinstance(step, _Reversal) else step)]
+    return names[1] if len(names) > 1 else ""
 
 
 def _take(step: Callable[..., Any], t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
@@ -358,6 +363,12 @@ def _take(step: Callable[..., Any], t: RealScalarLike, x: State, dt: RealScalarL
 def _check_step(step: Any, owner: str) -> None:
     four = callable(step) and not _wants_two(step) and takes(step, 4)
     check_callable(step, owner, "(t, x, dt, args)" if four else "(x, dt)")
+    if not four and _second(step) in STATES:
+        raise TypeError(
+            f"`{owner}` calls its function with (x, dt); got one whose second argument is {_second(step)!r}, as a state "
+            "is called. Write `lambda x, dt: ...`, or, where the step needs the time, `lambda t, x, dt, args: "
+            "...`."
+        )
 
 
 def step_drifts(equation: AbstractDrift | SDE) -> list[StepDrift]:

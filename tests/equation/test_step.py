@@ -170,6 +170,17 @@ def test_a_reversal_that_is_not_asked_for_is_not_looked_at():
     assert sx.solve(sx.Drift.from_step(step, reverse=never), X, TS).shape == (2, 9, 2)
 
 
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("f", [lambda t, x: x, lambda t, x, dt=0.1: x, lambda x, y: x])
+def test_the_second_argument_of_a_step_is_dt_and_no_state(f):
+    with pytest.raises(TypeError, match=r"`Drift.from_step` calls .*\(x, dt\); .* second argument is '[xy]'"):
+        sx.Drift.from_step(f)
+    with pytest.raises(TypeError, match=r"reverse=.*second argument is '[xy]'"):
+        sx.Drift.from_step(step, reverse=f)
+    with pytest.raises(TypeError, match=r"reverse=.*second argument is '[xy]'"):
+        sx.Drift.from_step(step, reverse=sx.negative_step(f))
+
+
 # A step has no rate
 
 
