@@ -365,9 +365,8 @@ def _check_step(step: Any, owner: str) -> None:
     check_callable(step, owner, "(t, x, dt, args)" if four else "(x, dt)")
     if not four and _second(step) in STATES:
         raise TypeError(
-            f"`{owner}` calls its function with (x, dt); got one whose second argument is {_second(step)!r}, as a state "
-            "is called. Write `lambda x, dt: ...`, or, where the step needs the time, `lambda t, x, dt, args: "
-            "...`."
+            f"`{owner}` calls its function with (x, dt); got one whose second argument is {_second(step)!r}, as a "
+            "state is called. Write `lambda x, dt: ...`, or with the time `lambda t, x, dt, args: ...`."
         )
 
 
