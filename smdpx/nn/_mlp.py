@@ -29,6 +29,8 @@ from ._one_array import as_state, check_shape
 _FEWEST_DRAWS = 2**14
 # Of the range of log t: that of times 20 and 21 is as much.
 _LEAST_SEEN = 0.05
+# Of the times, the share that may lie below `t_min` and count as one.
+_MOST_BLIND = 0.2
 
 
 class MLP(eqx.Module):
@@ -132,7 +134,7 @@ class MLP(eqx.Module):
         return self.out_scale * h.reshape(self.shape)
 
     def check_times(self, first: float, last: float) -> None:
-        """Warn where log t is nearly the same at all times of the data; `fit` asks.
+        """Warn where log max(t, t_min) is nearly the same at all times of the data, or one at many; `fit` asks.
 
         Args:
             first: the first time of the data.
@@ -144,6 +146,13 @@ class MLP(eqx.Module):
                 f"`MLP` sees log max(t, {self.t_min:g}), which hardly differs between t = {first:g} and {last:g}: it "
                 "cannot tell these times apart. Give it the clock of the data, `sx.nn.Whitened(net, paths)`, or for "
                 "short times a smaller `t_min`.",
+                stacklevel=levels_to_user(),
+            )
+        elif first < 0 or self.t_min - first > _MOST_BLIND * (last - first):
+            warnings.warn(
+                f"`MLP` sees log max(t, {self.t_min:g}): all times from t = {first:g} to {self.t_min:g} are one to "
+                f"it, {(self.t_min - first) / (last - first):.0%} of those up to {last:g}. Give it the clock of the "
+                "data, `sx.nn.Whitened(net, paths)`, or times that begin at 0 and a smaller `t_min`.",
                 stacklevel=levels_to_user(),
             )
 

@@ -96,6 +96,17 @@ def test_times_that_a_network_cannot_tell_apart_are_said(start, end):
     assert caught[0].filename == __file__
 
 
+@pytest.mark.parametrize(("start", "end", "share"), [(-1.0, 1.0, "50%"), (-0.01, 1.0, "1%"), (0.0, 4e-3, "25%")])
+def test_times_of_which_many_are_one_to_a_network_are_said(start, end, share):
+    with pytest.warns(UserWarning, match=rf"from t = {start:g} to 0.001 are one to it, {share} of .*sx\.nn\.Whitened"):
+        look_at(start, end)
+
+
+def test_the_clock_of_the_data_is_no_time_before_the_first():
+    paths = sx.Trajectories(PATHS.x, 2 * TS - 1)
+    assert said(train_on, paths, sx.nn.Whitened(mlp().net, paths), g) == []
+
+
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.0, 0.01), (10.0, 20.0)])
 def test_of_usual_times_nothing_is_said(start, end):
     assert said(look_at, start, end) == []
