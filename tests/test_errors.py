@@ -139,6 +139,37 @@ def test_a_stage_does_something(how):
         sx.Stage(**how)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda count: sx.Stage(window=count),
+        lambda count: sx.Stage(updates=count),
+        lambda count: sx.Stage(stride=count),
+        lambda count: sx.Stage(batch=count),
+        lambda count: sx.Stage(patience=count),
+        lambda count: sx.FreshPaths(P, X0, TS, windows=count),
+        lambda count: sx.StoredPaths("nowhere", count),
+        lambda count: sx.stored(lambda key, n: None, count, key=KEY, at="nowhere"),
+        lambda count: sx.stored(lambda key, n: None, 8, key=KEY, at="nowhere", chunk=count),
+    ],
+    ids=["window", "updates", "stride", "batch", "patience", "windows", "count", "trajectories", "chunk"],
+)
+@pytest.mark.parametrize("count", [2.0, 10.5, "5", True])
+def test_a_count_is_an_integer(make, count):
+    with pytest.raises(TypeError, match=r"`\w+` is a count and must be an integer; got"):
+        make(count)
+
+
+def test_numpys_integers_are_counts():
+    assert type(sx.Stage(updates=np.int64(5)).updates) is int
+
+
+@pytest.mark.parametrize("rate", ["1e-3", None, np.array([1e-3, 1e-4]), 1j])
+def test_a_learning_rate_is_a_number(rate):
+    with pytest.raises(TypeError, match="`learning_rate` is a number, such as 1e-3, or an optax schedule; got"):
+        sx.Stage(learning_rate=rate)
+
+
 def squares(equation, windows, key, args):
     return windows.x**2
 
@@ -152,13 +183,16 @@ class Own(sx.AbstractLoss):
     ("how", "message"),
     [
         ({"curriculum": sx.Stage()}, r"got Stage. Write `\[sx.Stage\(...\)\]`"),
+        ({"curriculum": [5]}, r"`curriculum` is a list of stages; it holds 5"),
+        ({"callback": 3}, "`callback` is a function of a `Progress`.*got 3"),
+        ({"optimizer": lambda: optax.adam(1e-3)}, r"from a learning-rate schedule.*got a function of \(\)"),
         ({"optimizer": optax.adam(1e-3)}, "from a learning-rate schedule.*which is made already"),
         ({"key": 3}, r"must be a JAX key; got 3. Write `jax.random.key\(0\)`"),
         ({"loss": sx.WindowLoss}, r"is the class `WindowLoss`.*write `WindowLoss\(\)`"),
         ({"loss": squares}, r"such as `sx.WindowLoss\(\)`; got `squares`. .*class Own\(sx.AbstractLoss\)"),
         ({"loss": Own()}, r"`Own` must return one real number.*returned float32\[2, 2\]. Write `jnp.mean\(...\)`"),
     ],
-    ids=["stage", "optimiser", "seed", "class", "function", "no number"],
+    ids=["stage", "number", "callback", "optimiser of nothing", "optimiser", "seed", "class", "function", "no number"],
 )
 def test_what_has_another_kind_is_said(how, message):
     with pytest.raises(TypeError, match=message):
