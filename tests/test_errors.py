@@ -128,6 +128,25 @@ def test_a_simulation_that_leaves_the_finite_numbers_says_which_and_when():
         sx.simulate(explosive, jnp.array([-80.0, 2.0, -80.0]), [0.0, 1.0, 2.0, 3.0])
 
 
+def test_a_simulation_names_a_noise_that_is_not_finite():
+    early = sx.Diffusion(lambda t: jnp.sqrt(0.5 - t))
+    with pytest.raises(ValueError, match=r"trajectory 0 at time index 3 .*`g` is not finite at t = 0.6"):
+        sx.simulate(P + early, X0, TS, key=KEY)
+
+
+def test_a_simulation_names_a_condition_that_is_nan():
+    drift, rates = sx.Drift(lambda t, x, args: -args * x), jnp.array([1.0, jnp.nan, 2.0])
+    with pytest.raises(ValueError, match=r"trajectory 1 .*`args` is NaN in row 1 of a `PerSample`, one of 1 such rows"):
+        sx.simulate(drift, X0, TS, args=sx.PerSample(rates))
+    with pytest.raises(ValueError, match="`args` holds a NaN"):
+        sx.simulate(drift, X0, TS, args=float("nan"))
+
+
+def test_a_condition_that_says_by_nan_what_is_missing_is_the_users_business():
+    drift, rates = sx.Drift(lambda t, x, args: -jnp.nan_to_num(args) * x), jnp.array([1.0, jnp.nan, 2.0])
+    assert jnp.isfinite(sx.simulate(drift, X0, TS, args=sx.PerSample(rates)).end).all()
+
+
 def test_data_fit_their_times():
     with pytest.raises(ValueError, match=r"`x` of shape \(4, 5\) has 4 trajectories of 5 times.*`ts` has shape \(6,\)"):
         fit(PATHS[:, :5])

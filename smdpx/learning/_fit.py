@@ -27,7 +27,7 @@ from ._checkpoint import Checkpoint
 from ._counted import Counted
 from ._fingerprint import fingerprint_of
 from ._fresh_paths import FreshPaths
-from ._noise import check_noise, warn_of_another_noise
+from ._noise import check_noise, conditions_of, warn_of_another_noise
 from ._parts import parts_of
 from ._progress import Progress
 from ._references import warn_of_growth, warn_of_no_balance
@@ -139,7 +139,7 @@ def fit(
         return run_traced(job)
     files = Checkpoint(checkpoint, fingerprint_of(job, paths, validation) if checkpoint is not None else {})
     with naming_damage():
-        return run_on_host(job, callback, files)
+        return run_on_host(job, callback, files, conditions_of(paths))
 
 
 def _check_kinds(equation: Any, paths: Any) -> None:

@@ -7,6 +7,7 @@ the user's own jit), and costs nothing inside a compiled loop.
 import sys
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -20,7 +21,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
-from ..equation._conditions import check_conditions, first_row, hint_of_missing_wrapper
+from ..equation._conditions import check_conditions, first_row, hint_of_missing_wrapper, rows, with_rows
 from ..equation._drift import StepDrift, step_drifts
 from ..equation._score import Score
 from ._failing import one_state_given, without_axis
@@ -129,19 +130,57 @@ def check_finite_states(x: State, name: str, what: str = "sample") -> None:
 def check_paths(paths: Any, ts: Any, lengths: Any) -> None:
     """Raise where a user's trajectories hold a NaN, naming trajectory and time; states behind `lengths` are padding."""
     mend = "Drop such trajectories, or simulate with smaller steps."
-    _check_all_finite(paths, ts, lengths, "`paths`", mend)
+    _check_all_finite(paths, ts, lengths, "`paths`", lambda i, m: mend)
 
 
-def check_simulation(paths: Any, ts: Any) -> None:
-    """Raise where trajectories that a simulation has made hold a NaN: the mend is another."""
-    mend = (
-        "Take smaller steps; or state the physics' stiff linear part (a method `linear(t)`), which is then solved "
-        "exactly."
-    )
+def check_simulation(paths: Any, ts: Any, equation: AbstractDrift | SDE | None = None, args: Args = None) -> None:
+    """Raise where trajectories that a simulation has made hold a NaN: the mend is another, or in what it was given.
+
+    Args:
+        paths: the states.
+        ts: their times, (times,).
+        equation: what was simulated, where its noise may be the cause.
+        args: the user's.
+    """
+
+    def mend(i: int, m: int) -> str:
+        steps = "Take smaller steps; or state the physics' stiff linear part (a method `linear(t)`), which is then "
+        return nan_in(args, i) or _of_noise(equation, ts, args, i, m) or steps + "solved exactly."
+
     _check_all_finite(paths, ts, None, "the simulation", mend)
 
 
-def _check_all_finite(paths: Any, ts: Any, lengths: Any, name: str, mend: str) -> None:
+def nan_in(args: Args, row: int | None = None) -> str:
+    """What to say of `args` that hold a NaN, for this sample or for any, naming its row; "" where none is known to."""
+    if not is_concrete(args):
+        return ""
+    numbers = lambda tree: [np.asarray(a) for a in jtu.tree_leaves(tree) if eqx.is_inexact_array_like(a)]  # noqa: E731
+    for leaf in numbers(rows(args)):
+        bad = np.asarray(np.isnan(leaf).reshape(leaf.shape[0], -1).any(axis=1))
+        which = int(np.argmax(bad)) if row is None else row
+        if bad[which]:
+            return (
+                f"`args` is NaN in row {which} of a `PerSample`, one of {bad.sum()} such rows: leave such samples out, "
+                "or write a number for what is missing, and a flag beside it."
+            )
+    shared = with_rows(args, (None,) * len(rows(args)))
+    return "`args` holds a NaN." if any(np.isnan(leaf).any() for leaf in numbers(shared)) else ""
+
+
+def _of_noise(equation: AbstractDrift | SDE | None, ts: Any, args: Args, i: int, m: int) -> str:
+    """What to say of a g that is not finite for sample i at the m-th of the times, or the one before."""
+    if not isinstance(equation, SDE) or not is_concrete(equation.diffusion, ts, args):
+        return ""
+    own = with_rows(args, jtu.tree_map(lambda leaf: leaf[i], rows(args)))
+    for t in ts[max(m - 1, 0) : m + 1]:
+        with jax.ensure_compile_time_eval():
+            g = equation.diffusion(jnp.asarray(t, float), own)
+            if not all(np.isfinite(leaf).all() for leaf in map(np.asarray, jtu.tree_leaves(g))):
+                return f"`g` is not finite at t = {float(t):g}: `Diffusion` needs numbers at all times of `ts`."
+    return ""
+
+
+def _check_all_finite(paths: Any, ts: Any, lengths: Any, name: str, mend: Callable[[int, int], str]) -> None:
     for leaf in jtu.tree_leaves(paths):
         if not is_concrete(leaf):
             continue
@@ -154,7 +193,7 @@ def _check_all_finite(paths: Any, ts: Any, lengths: Any, name: str, mend: str) -
             t = f" (t = {float(ts[m] if ts.ndim == 1 else ts[i, m]):g})" if is_concrete(ts) else ""
             raise ValueError(
                 f"{name} is not finite: trajectory {i} at time index {m}{t} is the first of {(~finite).sum()} bad "
-                f"states. {mend}"
+                f"states. {mend(int(i), int(m))}"
             )
 
 
@@ -212,14 +251,25 @@ def check_resolution(ts: Any, x: Any) -> None:
 
 def check_is_key(key: Any) -> None:
     """Raise where a key is none of JAX's, a bare seed, say, or many."""
+    if isinstance(key, np.ndarray) and key.dtype == np.uint32 and key.shape == _raw_key().shape:
+        raise TypeError("`key` is one of JAX's in an array of NumPy's: write `jnp.asarray(key)`.")
     if not isinstance(key, jax.Array):
         raise TypeError(f"`key` must be a JAX key; got {key!r}. Write `jax.random.key(0)`.")
     typed = jnp.issubdtype(key.dtype, dtypes.prng_key)
+    if not typed and (key.dtype != np.uint32 or key.shape[-1:] != _raw_key().shape):
+        raise TypeError(
+            f"`key` must be a JAX key; got an array of {key.dtype}{list(key.shape)}. Write `jax.random.key(0)`."
+        )
     if key.ndim > (0 if typed else 1):
         raise TypeError(
             f"`key` must be one JAX key; got {len(key)}, as `jax.random.split` returns them. Give one, `keys[0]`: all "
             "samples have their own noise from it; or `jax.vmap` the call over `keys`."
         )
+
+
+def _raw_key() -> jax.ShapeDtypeStruct:
+    """What a key of the kind that JAX makes here is as an array of numbers."""
+    return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
 
 
 def check_key(equation: AbstractDrift | SDE, key: Key | None) -> None:

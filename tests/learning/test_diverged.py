@@ -36,6 +36,20 @@ def test_a_divergence_at_the_very_start_hands_back_the_start():
     assert float(error.value.trained.net.a) == pytest.approx(1e30)
 
 
+@pytest.mark.parametrize("validation", [None, 0.25])
+def test_a_condition_that_is_nan_is_named_by_its_row(validation):
+    rates = jnp.ones(len(PATHS)).at[7].set(jnp.nan)
+    paths, decay = sx.Trajectories(PATHS.x, TS, sx.PerSample(rates)), sx.Drift(lambda t, x, args: -args * x)
+    with pytest.raises(sx.FitDiverged, match="`args` is NaN in row 7 of a `PerSample`, one of 1 such rows"):
+        sx.fit(
+            -decay + 2 * mlp(),
+            paths,
+            key=KEY,
+            curriculum=[sx.Stage(updates=2, batch=4 * len(PATHS))],
+            validation=validation,
+        )
+
+
 def test_a_divergence_between_the_datas_moments_is_told_of_data_that_explode():
     unstable, fine = sx.Drift(lambda t, x, args: -1e3 * x), sx.Diffusion(1.0)
     paths = sx.simulate(unstable + fine, jax.random.normal(KEY, (32,)), np.linspace(0, 0.6, 5), key=KEY)
