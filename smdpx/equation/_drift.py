@@ -18,8 +18,11 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
@@ -249,9 +252,8 @@ class StepDrift(AbstractDrift[Forward]):
             reverse = reverse(step)
         elif reverse is not None:
             _check_step(reverse, "Drift.from_step(reverse=...)")
-        if dt is not None and not (isinstance(dt, int | float) and 0 < dt < float("inf")):
-            raise ValueError(f"`Drift.from_step`: `dt` must be a number > 0; got {dt!r}.")
-        self.step, self.inverse, self.dt, self.name = step, reverse, dt, name
+        self.step, self.inverse, self.name = step, reverse, name
+        self.dt = None if dt is None else _length(dt)
 
     @property
     def direction(self) -> type[Forward]:
@@ -368,6 +370,16 @@ def _check_step(step: Any, owner: str) -> None:
             f"`{owner}` calls its function with (x, dt); got one whose second argument is {_second(step)!r}, as a "
             "state is called. Write `lambda x, dt: ...`, or with the time `lambda t, x, dt, args: ...`."
         )
+
+
+def _length(dt: Any) -> float:
+    """The one length of a step, NumPy's and JAX's numbers as Python's, or an error."""
+    if isinstance(dt, Tracer):
+        raise TypeError("`Drift.from_step`: `dt` is a part of the program, and here a JAX transformation traces it.")
+    number = isinstance(dt, int | float) or (isinstance(dt, np.number | np.ndarray | jax.Array) and dt.shape == ())
+    if not number or jnp.iscomplexobj(dt) or not 0 < dt < float("inf"):
+        raise ValueError(f"`Drift.from_step`: `dt` must be a number > 0; got {dt!r}.")
+    return dt if isinstance(dt, int | float) else float(dt)
 
 
 def step_drifts(equation: AbstractDrift | SDE) -> list[StepDrift]:

@@ -244,7 +244,16 @@ def test_a_fixed_dt_holds_for_training_too():
 
 
 @pytest.mark.usefixtures("as_users_run")
-@pytest.mark.parametrize("dt", [0.0, -0.1, float("nan"), float("inf"), "fast"])
+@pytest.mark.parametrize("dt", [TS[1] - TS[0], np.float32(0.125), np.array(0.125), 0.125])
+def test_a_fixed_dt_may_be_numpys_or_jaxs(dt):
+    P = sx.Drift.from_step(step, dt=dt)
+    assert (type(P.dt), P.dt) == (float, 0.125)
+    with pytest.raises(TypeError, match="`dt` is a part of the program"):
+        jax.jit(lambda dt: sx.Drift.from_step(step, dt=dt).dt)(0.125)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("dt", [0.0, -0.1, float("nan"), float("inf"), "fast", np.array([0.1]), -jnp.ones(())])
 def test_a_fixed_dt_is_a_positive_number(dt):
     with pytest.raises(ValueError, match="`dt` must be a number > 0"):
         sx.Drift.from_step(step, dt=dt)
