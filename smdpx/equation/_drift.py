@@ -79,7 +79,7 @@ class Drift(AbstractDrift[Forward]):
         step: Callable[..., Any],
         reverse: Callable[..., Any] | None = None,
         *,
-        dt: float | None = None,
+        dt: RealScalarLike | None = None,
         name: str = "P",
     ) -> StepDrift:
         """Physics given as a solver's step `step(x, dt) -> x` or `step(t, x, dt, args) -> x`, for one sample.
@@ -244,7 +244,7 @@ class StepDrift(AbstractDrift[Forward]):
         self,
         step: Callable[..., Any],
         reverse: Callable[..., Any] | None = None,
-        dt: float | None = None,
+        dt: RealScalarLike | None = None,
         name: str = "P",
     ):
         _check_step(step, "Drift.from_step")
