@@ -36,6 +36,17 @@ def test_physics_sees_its_samples_row(solver, controller):
     np.testing.assert_allclose(got, one_by_one(lambda x, args: sx.solve(P, x, TS, args=args, **how)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("args", [{1, 2}, {"kinds": {1, 2}, **ARGS}])
+def test_what_jax_cannot_take_is_refused(args):
+    for call in [
+        lambda: sx.solve(P, X, TS, args=args),
+        lambda: sx.posterior(-P + 2 * s + g, X, TS[::-1], 2, key=KEY, args=args),
+        lambda: sx.Trajectories(jnp.ones((3, len(TS))), TS, args),
+    ]:
+        with pytest.raises(TypeError, match="`args` holds a set, which JAX cannot take: give numbers and arrays"):
+            call()
+
+
 def test_implicit_solvers_see_it_too():
     how = {"solver": dfx.Kvaerno3(), "stepsize_controller": dfx.PIDController(1e-5, 1e-7)}
     np.testing.assert_allclose(sx.solve(P, X, [0.0, 1.0], args=ARGS, **how)[:, -1], jnp.exp(-RATES), rtol=1e-3)

@@ -134,6 +134,25 @@ def test_a_simulation_that_leaves_the_finite_numbers_says_which_and_when():
         sx.simulate(explosive, jnp.array([-80.0, 2.0, -80.0]), [0.0, 1.0, 2.0, 3.0])
 
 
+def test_a_simulation_names_a_noise_that_is_not_finite():
+    early = sx.Diffusion(lambda t: jnp.sqrt(0.5 - t))
+    with pytest.raises(ValueError, match=r"trajectory 0 at time index 3 .*`g` is not finite at t = 0.6"):
+        sx.simulate(P + early, X0, TS, key=KEY)
+
+
+def test_a_simulation_names_a_condition_that_is_nan():
+    drift, rates = sx.Drift(lambda t, x, args: -args * x), jnp.array([1.0, jnp.nan, 2.0])
+    with pytest.raises(ValueError, match=r"trajectory 1 .*`args` is NaN in row 1 of a `PerSample`, one of 1 such rows"):
+        sx.simulate(drift, X0, TS, args=sx.PerSample(rates))
+    with pytest.raises(ValueError, match="`args` holds a NaN"):
+        sx.simulate(drift, X0, TS, args=float("nan"))
+
+
+def test_a_condition_that_says_by_nan_what_is_missing_is_the_users_business():
+    drift, rates = sx.Drift(lambda t, x, args: -jnp.nan_to_num(args) * x), jnp.array([1.0, jnp.nan, 2.0])
+    assert jnp.isfinite(sx.simulate(drift, X0, TS, args=sx.PerSample(rates)).end).all()
+
+
 def test_data_fit_their_times():
     with pytest.raises(ValueError, match=r"`x` of shape \(4, 5\) has 4 trajectories of 5 times.*`ts` has shape \(6,\)"):
         fit(PATHS[:, :5])
@@ -143,6 +162,37 @@ def test_data_fit_their_times():
 def test_a_stage_does_something(how):
     with pytest.raises(ValueError, match="`Stage` needs"):
         sx.Stage(**how)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda count: sx.Stage(window=count),
+        lambda count: sx.Stage(updates=count),
+        lambda count: sx.Stage(stride=count),
+        lambda count: sx.Stage(batch=count),
+        lambda count: sx.Stage(patience=count),
+        lambda count: sx.FreshPaths(P, X0, TS, windows=count),
+        lambda count: sx.StoredPaths("nowhere", count),
+        lambda count: sx.stored(lambda key, n: None, count, key=KEY, at="nowhere"),
+        lambda count: sx.stored(lambda key, n: None, 8, key=KEY, at="nowhere", chunk=count),
+    ],
+    ids=["window", "updates", "stride", "batch", "patience", "windows", "count", "trajectories", "chunk"],
+)
+@pytest.mark.parametrize("count", [2.0, 10.5, "5", True])
+def test_a_count_is_an_integer(make, count):
+    with pytest.raises(TypeError, match=r"`\w+` is a count and must be an integer; got"):
+        make(count)
+
+
+def test_numpys_integers_are_counts():
+    assert type(sx.Stage(updates=np.int64(5)).updates) is int
+
+
+@pytest.mark.parametrize("rate", ["1e-3", None, np.array([1e-3, 1e-4]), 1j])
+def test_a_learning_rate_is_a_number(rate):
+    with pytest.raises(TypeError, match="`learning_rate` is a number, such as 1e-3, or an optax schedule; got"):
+        sx.Stage(learning_rate=rate)
 
 
 def squares(equation, windows, key, args):
@@ -158,13 +208,16 @@ class Own(sx.AbstractLoss):
     ("how", "message"),
     [
         ({"curriculum": sx.Stage()}, r"got Stage. Write `\[sx.Stage\(...\)\]`"),
+        ({"curriculum": [5]}, r"`curriculum` is a list of stages; it holds 5"),
+        ({"callback": 3}, "`callback` is a function of a `Progress`.*got 3"),
+        ({"optimizer": lambda: optax.adam(1e-3)}, r"from a learning-rate schedule.*got a function of \(\)"),
         ({"optimizer": optax.adam(1e-3)}, "from a learning-rate schedule.*which is made already"),
         ({"key": 3}, r"must be a JAX key; got 3. Write `jax.random.key\(0\)`"),
         ({"loss": sx.WindowLoss}, r"is the class `WindowLoss`.*write `WindowLoss\(\)`"),
         ({"loss": squares}, r"such as `sx.WindowLoss\(\)`; got `squares`. .*class Own\(sx.AbstractLoss\)"),
         ({"loss": Own()}, r"`Own` must return one real number.*returned float32\[2, 2\]. Write `jnp.mean\(...\)`"),
     ],
-    ids=["stage", "optimiser", "seed", "class", "function", "no number"],
+    ids=["stage", "number", "callback", "optimiser of nothing", "optimiser", "seed", "class", "function", "no number"],
 )
 def test_what_has_another_kind_is_said(how, message):
     with pytest.raises(TypeError, match=message):
@@ -229,6 +282,12 @@ def test_what_a_drift_returns_is_like_the_state_and_both_are_shown(kind, f, got)
     ts = TS if drift.direction is sx.Forward else TS[::-1]
     with pytest.raises(ValueError, match=rf"must return.*one state of float32\[2\]; it returned {got}"):
         sx.solve(drift, jnp.ones((3, 2)), ts)
+
+
+def test_what_a_score_is_counted_from_is_like_the_state_too():
+    D = sx.Drift(lambda t, x, args: -x.sum(), name="D")
+    with pytest.raises(ValueError, match=r"`D\(x\)` must return.*float32\[2\]; it returned float32\[\]"):
+        sx.solve(-P + 2 * sx.Score(lambda t, x, args: -x, g, around=D), jnp.ones((3, 2)), TS[::-1])
 
 
 def test_another_precision_is_named_as_such():

@@ -15,7 +15,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import equinox as eqx
 import jax.tree_util as jtu
@@ -155,7 +155,13 @@ class AbstractDrift(eqx.Module, Generic[D]):
             )
         return _sum(self.summands + other.summands)
 
-    def __radd__(self, other: Diffusion) -> SDE[D]:
+    @overload
+    def __radd__(self, other: Diffusion) -> SDE[D]: ...
+    @overload
+    def __radd__(self, other: Literal[0]) -> AbstractDrift[D]: ...
+    def __radd__(self, other: Any) -> Any:
+        if type(other) is int and other == 0:  # what `sum` begins with
+            return self
         return SDE(self, other) if isinstance(other, Diffusion) else NotImplemented
 
     @overload

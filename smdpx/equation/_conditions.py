@@ -6,13 +6,14 @@ not wrapped is shared. Whatever runs over samples takes the rows out of `args` (
 states, and puts each sample's back (`with_rows`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 from jaxtyping import Array, PyTree, Shaped
 
 from .._types import Args
@@ -106,8 +107,19 @@ def first_row(args: Args) -> Args:
     return with_rows(args, tuple(jtu.tree_map(lambda leaf: leaf[0], value) for value in rows(args)))
 
 
+def check_args(args: Args) -> None:
+    """Raise where `args` hold what is neither a tree, nor an array, nor what a compiled program can be known by."""
+    for leaf in jtu.tree_leaves(args):
+        if not isinstance(leaf, jax.Array | np.ndarray) and not isinstance(leaf, Hashable):
+            raise TypeError(
+                f"`args` holds a {type(leaf).__name__}, which JAX cannot take: give numbers and arrays, in tuples, "
+                "lists, dictionaries or `eqx.Module`s."
+            )
+
+
 def check_conditions(args: Args, count: int, what: str) -> None:
     """Raise where conditions have not one row for each of `count` samples."""
+    check_args(args)
     for condition in conditions(args):
         for leaf in jtu.tree_leaves(condition.value):
             if leaf.shape[0] != count:

@@ -75,7 +75,11 @@ class Diffusion(eqx.Module):
         """The value of g at the physical time t, for the `args` of one sample."""
         if not callable(self.g):
             return self.g
-        return self.g(t, args) if _wants_args(self.g) else self.g(t)
+        g = self.g(t, args) if _wants_args(self.g) else self.g(t)
+        for leaf in jtu.tree_leaves(g):
+            if jnp.iscomplexobj(leaf):
+                raise TypeError(f"`Diffusion` takes real numbers; g(t) is {leaf.dtype}. Of a complex g write `abs(g)`.")
+        return g
 
     def noisy(self, t: RealScalarLike, x: State, args: Args, values: State) -> State:
         """Values shaped like x, 0 in components without noise: selected, since there they may be anything."""
@@ -144,6 +148,10 @@ class Diffusion(eqx.Module):
 
     def __rmul__(self, other: RealScalarLike) -> Diffusion:
         return self.__mul__(other)
+
+    def __truediv__(self, other: RealScalarLike) -> Diffusion:
+        c = as_coefficient(other)
+        return NotImplemented if c is None else self.__mul__(1 / c)
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, Diffusion):

@@ -18,8 +18,11 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
@@ -76,7 +79,7 @@ class Drift(AbstractDrift[Forward]):
         step: Callable[..., Any],
         reverse: Callable[..., Any] | None = None,
         *,
-        dt: float | None = None,
+        dt: RealScalarLike | None = None,
         name: str = "P",
     ) -> StepDrift:
         """Physics given as a solver's step `step(x, dt) -> x` or `step(t, x, dt, args) -> x`, for one sample.
@@ -241,7 +244,7 @@ class StepDrift(AbstractDrift[Forward]):
         self,
         step: Callable[..., Any],
         reverse: Callable[..., Any] | None = None,
-        dt: float | None = None,
+        dt: RealScalarLike | None = None,
         name: str = "P",
     ):
         _check_step(step, "Drift.from_step")
@@ -249,9 +252,8 @@ class StepDrift(AbstractDrift[Forward]):
             reverse = reverse(step)
         elif reverse is not None:
             _check_step(reverse, "Drift.from_step(reverse=...)")
-        if dt is not None and not (isinstance(dt, int | float) and 0 < dt < float("inf")):
-            raise ValueError(f"`Drift.from_step`: `dt` must be a number > 0; got {dt!r}.")
-        self.step, self.inverse, self.dt, self.name = step, reverse, dt, name
+        self.step, self.inverse, self.name = step, reverse, name
+        self.dt = None if dt is None else _length(dt)
 
     @property
     def direction(self) -> type[Forward]:
@@ -277,11 +279,20 @@ class StepDrift(AbstractDrift[Forward]):
 
     def increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """step(x, dt) - x."""
-        return jtu.tree_map(jnp.subtract, _take(self.step, t, x, self._exactly(dt), args), x)
+        return jtu.tree_map(jnp.subtract, self.called(t, x, dt, args, backwards=False), x)
 
     def reversed_increment(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
         """The stated reverse step's increment."""
-        return jtu.tree_map(jnp.subtract, _take(self._inverse(), t, x, self._exactly(dt), args), x)
+        return jtu.tree_map(jnp.subtract, self.called(t, x, dt, args, backwards=True), x)
+
+    def called(self, t: RealScalarLike, x: State, dt: RealScalarLike, args: Args, *, backwards: bool) -> State:
+        """The state that the step, or the reversal, returns, before x is subtracted."""
+        return _take(self._inverse() if backwards else self.step, t, x, self._exactly(dt), args)
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether its reversal is made from what the step returns."""
+        return isinstance(self.inverse, _Mirror)
 
     def _exactly(self, dt: RealScalarLike) -> RealScalarLike:
         """The only dt that the step accepts, where there is one: that of a grid is rounded."""
@@ -338,8 +349,13 @@ def _wants_two(step: Callable[..., Any]) -> bool:
     """Whether a step is called with (x, dt), rather than (t, x, dt, args)."""
     step = step.step if isinstance(step, _Reversal) else step
     # What has defaults may take either: (t, x, dt=..., args=...) has its state in the second place.
-    second = [name for name, _ in positional(step)[1:2]]
-    return takes(step, 2) and not (takes(step, 4) and second and second[0] in STATES)
+    return takes(step, 2) and not (takes(step, 4) and _second(step) in STATES)
+
+
+def _second(step: Callable[..., Any]) -> str:
+    """What a step's second argument is called; "" where it has none, or its name says nothing."""
+    names = [name for name, _ in positional(step.step if isinstance(step, _Reversal) else step)]
+    return names[1] if len(names) > 1 else ""
 
 
 def _take(step: Callable[..., Any], t: RealScalarLike, x: State, dt: RealScalarLike, args: Args) -> State:
@@ -349,6 +365,21 @@ def _take(step: Callable[..., Any], t: RealScalarLike, x: State, dt: RealScalarL
 def _check_step(step: Any, owner: str) -> None:
     four = callable(step) and not _wants_two(step) and takes(step, 4)
     check_callable(step, owner, "(t, x, dt, args)" if four else "(x, dt)")
+    if not four and _second(step) in STATES:
+        raise TypeError(
+            f"`{owner}` calls its function with (x, dt); got one whose second argument is {_second(step)!r}, as a "
+            "state is called. Write `lambda x, dt: ...`, or with the time `lambda t, x, dt, args: ...`."
+        )
+
+
+def _length(dt: Any) -> float:
+    """The one length of a step, NumPy's and JAX's numbers as Python's, or an error."""
+    if isinstance(dt, Tracer):
+        raise TypeError("`Drift.from_step`: `dt` is a part of the program, and here a JAX transformation traces it.")
+    number = isinstance(dt, int | float) or (isinstance(dt, np.number | np.ndarray | jax.Array) and dt.shape == ())
+    if not number or jnp.iscomplexobj(dt) or not 0 < dt < float("inf"):
+        raise ValueError(f"`Drift.from_step`: `dt` must be a number > 0; got {dt!r}.")
+    return dt if isinstance(dt, int | float) else float(dt)
 
 
 def step_drifts(equation: AbstractDrift | SDE) -> list[StepDrift]:

@@ -28,10 +28,11 @@ from jaxtyping import Array, Float
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import conditions
-from ..inference._ends import check_ends, draw_starts, whole_number
+from ..inference._ends import check_ends, draw_starts
 from ..metrics._distance import energy_distance, energy_distance_of_parts
 from ..solving import _validate as validate
 from ..solving._finite import exploded, first_few, sizes
+from ..solving._options import whole_number
 from ..solving._solve import solved
 
 # How many numbers the largest array of a chunk may hold: 4 MiB in single precision, so that steps stay in the cache.

@@ -22,9 +22,9 @@ from ..learning._trajectories import Trajectories
 from ..solving import _validate as validate
 from ..solving._finite import NonFiniteWarning, exploded_draws
 from ..solving._foreign import numbers_of_times
+from ..solving._options import whole_number
 from ._calibration import LEVELS, Statistics, statistics
 from ._components import Components, components
-from ._ends import whole_number
 from ._posterior import posterior
 from ._verdict import CalibrationReport, sentence
 

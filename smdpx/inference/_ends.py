@@ -1,6 +1,5 @@
 """What inference starts from: end states, checked by their name, and the numbers that one of them costs."""
 
-import operator
 from typing import Any
 
 import equinox as eqx
@@ -73,19 +72,6 @@ def _largest_row(jaxpr: Jaxpr) -> int:
                 inner = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
                 most = max(most, _largest_row(inner)) if isinstance(inner, Jaxpr) else most
     return most
-
-
-def whole_number(name: str, value: Any, least: int = 1, why: str = "") -> int:
-    """A count that the user gave, `least` or more, or an error."""
-    try:
-        count = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        count = None
-    if count is None:
-        raise TypeError(f"`{name}` is a count and must be an integer; got {value!r}. Write `{name}=int(...)`.")
-    if count < least:
-        raise ValueError(f"`{name}` must be at least {least}{why}; got {count}.")
-    return count
 
 
 def draw_starts(x0: Any, xT: State, size: int, key: Key) -> State:

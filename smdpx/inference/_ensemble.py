@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int
 from .._types import Key, RealScalarLike
 from ..metrics._common import traced_unit
 from ..solving import _validate as validate
-from ._ends import whole_number
+from ..solving._options import whole_number
 
 __all__ = ["ensemble_smoother"]
 

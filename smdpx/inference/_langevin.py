@@ -16,8 +16,8 @@ from ..equation._drift import Drift
 from ..equation._score import Score
 from ..solving import _validate as validate
 from ..solving._finite import warn_of_explosions
+from ..solving._options import whole_number
 from ..solving._solve import solved
-from ._ends import whole_number
 
 __all__ = ["langevin"]
 

@@ -23,8 +23,9 @@ from ..solving import _validate as validate
 from ..solving._default_solver import default_solver
 from ..solving._finite import exploded, first_few, sizes
 from ..solving._numbers import as_arrays
+from ..solving._options import whole_number
 from ..solving._solve import solved
-from ._ends import check_ends, draw_starts, whole_number
+from ._ends import check_ends, draw_starts
 from ._particle_filter import Chain, check_installed, potentials, smoothed
 
 __all__ = ["ParticleSmoothing", "particle_smoother"]

@@ -21,8 +21,9 @@ from ..learning._progress import logger
 from ..learning._sharding import pieces, take
 from ..solving import _validate as validate
 from ..solving._finite import first_few, warn_of_explosions
+from ..solving._options import whole_number
 from ..solving._solve import plainly, solved
-from ._ends import check_ends, whole_number
+from ._ends import check_ends
 
 __all__ = ["posterior"]
 

@@ -5,6 +5,7 @@ reports, callbacks and checkpoints, is `_runner`'s. Called under a JAX transform
 arrays, so `eqx.filter_vmap(lambda key: sx.fit(...))(keys)` trains many seeds side by side in one program.
 """
 
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import optax
 from .._types import Key
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._balance import same
+from ..equation._coefficient import takes
 from ..equation._score import Score, scores
 from ..equation._trained import Trained
 from ..solving import _validate as validate
@@ -25,7 +27,7 @@ from ._checkpoint import Checkpoint
 from ._counted import Counted
 from ._fingerprint import fingerprint_of
 from ._fresh_paths import FreshPaths
-from ._noise import check_noise, warn_of_another_noise
+from ._noise import check_noise, conditions_of, warn_of_another_noise
 from ._parts import parts_of
 from ._progress import Progress
 from ._references import warn_of_growth, warn_of_no_balance
@@ -117,11 +119,7 @@ def fit(
     _check_loss(loss)
     if not isinstance(curriculum, Sequence):
         raise TypeError(f"`curriculum` is a list of stages; got {type(curriculum).__name__}. Write `[sx.Stage(...)]`.")
-    if not callable(optimizer):
-        raise TypeError(
-            "`optimizer` makes an optimiser from a learning-rate schedule: `optax.adam`, or `lambda lr: optax.adam(lr, "
-            f"b2=0.98)`; got {type(optimizer).__name__}, which is made already."
-        )
+    _check_functions(optimizer, callback)
     validate.check_is_key(key)
     curriculum = tuple(curriculum)
     _check_kinds(equation, paths)
@@ -141,7 +139,7 @@ def fit(
         return run_traced(job)
     files = Checkpoint(checkpoint, fingerprint_of(job, paths, validation) if checkpoint is not None else {})
     with naming_damage():
-        return run_on_host(job, callback, files)
+        return run_on_host(job, callback, files, conditions_of(paths))
 
 
 def _check_kinds(equation: Any, paths: Any) -> None:
@@ -152,6 +150,19 @@ def _check_kinds(equation: Any, paths: Any) -> None:
             f"`fit` learns from trajectories that know their times; got {type(paths).__name__}. Write "
             "`sx.Trajectories(x, ts)`, or take what `sx.simulate` returns."
         )
+
+
+def _check_functions(optimizer: Any, callback: Any) -> None:
+    from_a_schedule = (
+        "`optimizer` makes an optimiser from a learning-rate schedule: `optax.adam`, or `lambda lr: optax.adam(lr, "
+        "b2=0.98)`; got"
+    )
+    if not callable(optimizer):
+        raise TypeError(f"{from_a_schedule} {type(optimizer).__name__}, which is made already.")
+    if not takes(optimizer, 1):
+        raise TypeError(f"{from_a_schedule} a function of {inspect.signature(optimizer)}.")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"`callback` is a function of a `Progress`, `lambda report: ...`; got {callback!r}.")
 
 
 def _check_loss(loss: Any) -> None:
@@ -173,6 +184,9 @@ def _named(x: Any) -> str:
 def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float, sharding: Any) -> None:
     if not curriculum:
         raise ValueError("`curriculum` has no stages: give at least one `sx.Stage(updates=...)`.")
+    for stage in curriculum:
+        if not isinstance(stage, Stage):
+            raise TypeError(f"`curriculum` is a list of stages; it holds {stage!r}. Write `[sx.Stage(...)]`.")
     loss.check(equation)
     paths.check(equation, curriculum)
     windows = paths.windows if isinstance(paths, FreshPaths) else 1

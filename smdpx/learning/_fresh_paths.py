@@ -1,6 +1,7 @@
 """Trajectories that are simulated anew for every update: fresh starts, noise and times."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import diffrax as dfx
@@ -20,6 +21,7 @@ from ..solving import _validate as validate
 from ..solving._default_solver import solver_of
 from ..solving._foreign import numbers_of_times
 from ..solving._march import Table
+from ..solving._options import check_unrolls, integer
 from ..solving._solve import unroll
 from ._sharding import share_out
 from ._trajectories import AbstractPaths
@@ -47,7 +49,7 @@ class FreshPaths(AbstractPaths):
         solver: a diffrax solver at fixed steps. Default: as `solve`, `diffrax.Heun()` where drifts have rates.
 
     Raises:
-        TypeError: process is not a forward equation.
+        TypeError: process is not a forward equation, or a count that is no integer.
         ValueError: fewer than one window a trajectory, times that do not increase, or conditions with another number of
             rows than there are starts.
 
@@ -63,7 +65,7 @@ class FreshPaths(AbstractPaths):
     ts: Any = eqx.field(converter=numbers_of_times)
     args: Args = None
     jitter: bool = eqx.field(static=True, default=True, kw_only=True)
-    windows: int = eqx.field(static=True, default=1, kw_only=True)
+    windows: int = eqx.field(static=True, default=1, kw_only=True, converter=partial(integer, "windows"))
     solver: dfx.AbstractSolver | None = eqx.field(default=None, kw_only=True)
 
     def __check_init__(self) -> None:
@@ -78,7 +80,7 @@ class FreshPaths(AbstractPaths):
         """Raise where the process cannot be simulated, or an equation or a stage asks for what it does not have."""
         validate.check_finite_states(self.x0, "FreshPaths(x0=...)")
         validate.check_drifts(self.process, self.x0, self.args)
-        validate.check_unrolls(self.process, self._solver())
+        check_unrolls(self.process, self._solver())
         if self.jitter:
             validate.check_free_steps(self.process)
             validate.check_free_steps(equation)

@@ -40,7 +40,7 @@ from ._trajectories import AbstractPaths, Trajectories
 from .losses._transition import Step
 from .losses._transition_loss import over_pairs, process_of
 
-__all__ = ["check_noise", "warn_of_another_noise"]
+__all__ = ["check_noise", "conditions_of", "warn_of_another_noise"]
 
 _RATIO = 4.0  # of variances: a deviation twice or half of g's
 _QUIET = 3.0  # the same, of increments without a look at the physics
@@ -54,7 +54,7 @@ _MEDIAN = 0.4549  # of the square of a standard normal
 def check_noise(score: Score, paths: AbstractPaths) -> None:
     """Raise where g is known to be zero in every component, at all times and under all conditions of the data."""
     g = score.g
-    args = _conditions(paths) if callable(g.g) else None
+    args = conditions_of(paths) if callable(g.g) else None
     if not is_concrete(g, paths.ts, args):
         return
     if callable(g.g):
@@ -74,7 +74,8 @@ def check_noise(score: Score, paths: AbstractPaths) -> None:
         )
 
 
-def _conditions(paths: AbstractPaths) -> Args:
+def conditions_of(paths: AbstractPaths) -> Args:
+    """The `args` of all trajectories."""
     paths = paths.paths if isinstance(paths, Perturbed) else paths
     # Of all, where there are such: `samples` has those of a few.
     args = getattr(paths, "args", None)

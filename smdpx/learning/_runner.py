@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from .._types import Key
+from .._types import Args, Key
 from ..equation._score import scores
 from ..equation._trained import Trained
 from ..solving._numbers import as_arrays
-from ..solving._validate import is_concrete
+from ..solving._validate import is_concrete, nan_in
 from ._checkpoint import Checkpoint
 from ._progress import Progress, showing, telling_from_inside
 from ._sharding import on_every_device
@@ -47,8 +47,8 @@ class FitDiverged(RuntimeError):
             reports, where there was one.
     """
 
-    def __init__(self, update: int, window: int, loss: float, trained: Any):
-        mend = (
+    def __init__(self, update: int, window: int, loss: float, trained: Any, cause: str = ""):
+        mend = cause or (
             "Lower the learning rate, shorten the window, or clip the gradient: `optimizer=lambda lr: optax.chain("
             "optax.clip_by_global_norm(1.0), optax.adam(lr))`."
             if update
@@ -148,8 +148,11 @@ def run_traced(job: Job) -> Any:
 _PIECES = 200
 
 
-def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint: Checkpoint) -> Any:
-    """The training in compiled pieces, with a report some fifty times, and a checkpoint at each."""
+def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint: Checkpoint, args: Args) -> Any:
+    """The training in compiled pieces, with a report some fifty times, and a checkpoint at each.
+
+    Where it diverges, the conditions `args` are looked at, in the user's order.
+    """
     training, job = job.training, on_every_device(_with_numbers_as_arrays(job), job.training.sharding)
     params = average = training.split()[0]
     start = _begin(job.training, job.curriculum[0], params, average)
@@ -176,7 +179,7 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
                 if not bool(state.finite):
                     trained = training.trained(_kept(state, best), job.how)
                     last = float(state.last) if int(state.update) else math.nan
-                    raise FitDiverged(done + int(state.update), stage.window, last, trained)
+                    raise FitDiverged(done + int(state.update), stage.window, last, trained, nan_in(args))
                 summed += float(state.loss)  # waits for the device: the one sync of a piece
                 if index == since == 0 and stop <= _FIRST and training.loss.in_noise:
                     _warn_of_scales(summed / stop)

@@ -56,5 +56,5 @@ def simulate(
     # A simulator's steps are the process itself, and no method's.
     made = None if step_drifts(equation) else type(solver_of(equation, solver))
     paths = Trajectories(x, ts, args, solver=made)
-    validate.check_simulation(x, paths.ts)
+    validate.check_simulation(x, paths.ts, equation, args)
     return paths

@@ -22,6 +22,7 @@ from .._types import Args, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import map_rows
 from ..solving import _validate as validate
+from ..solving._options import integer
 from ._store_files import StoreDamaged, StoreFiles
 from ._trajectories import (
     AbstractPaths,
@@ -62,6 +63,7 @@ class StoredPaths(AbstractPaths):
     Raises:
         FileNotFoundError: nothing at `path`.
         ValueError: a count below 1; no store; one of a newer format; or one with chunks that are missing or cut short.
+        TypeError: a count that is no integer.
         ImportError: zarr is not installed.
 
     >>> import tempfile, jax, jax.numpy as jnp, smdpx as sx
@@ -82,7 +84,7 @@ class StoredPaths(AbstractPaths):
     memory: int = eqx.field(static=True)
 
     def __init__(self, path: Any, count: int | None = None, *, partial: bool = False, memory: int = 2**30):
-        if count is not None and count < 1:
+        if count is not None and (count := integer("count", count)) < 1:
             raise ValueError(f"`StoredPaths` takes the first `count` trajectories, at least 1; got {count}.")
         self.files, self.memory = StoreFiles(Path(path)), memory
         first = self.files.count if count is None else min(count, self.files.count)

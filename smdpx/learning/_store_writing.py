@@ -21,6 +21,7 @@ import numpy as np
 
 from .._types import Key
 from ..solving import _validate as validate
+from ..solving._options import integer
 from ._progress import showing
 from ._store import StoredPaths
 from ._store_files import FORMAT, Columns, StoreFiles, create, extend, leftovers, write
@@ -63,7 +64,8 @@ def stored(
         The first `count` trajectories of the store.
 
     Raises:
-        TypeError: what is no generator of `Trajectories`, or states and `args` that cannot be written down.
+        TypeError: what is no generator of `Trajectories`, a count that is no integer, or states and `args` that cannot
+            be written down.
         ValueError: a generator that gives another number of trajectories than it is asked for, other shapes, times or
             shared `args` than in the chunks before, lengths that differ, or states that are not finite. What was
             written before is kept.
@@ -84,6 +86,7 @@ def stored(
     ...     paths.path == longer.path, paths.path == other.path, paths.path.name
     (True, False, 'decay-...zarr')
     """
+    count, chunk = integer("count", count), integer("chunk", chunk)
     _check(generate, count, key, chunk)
     recipe = Recipe.of(generate, key, chunk)
     path = Path(at) / f"{recipe.name}-{recipe.digest}.zarr"
@@ -96,7 +99,7 @@ def stored(
     return StoredPaths(path, count, memory=memory)
 
 
-def _check(generate: Any, count: Any, key: Any, chunk: Any) -> None:
+def _check(generate: Any, count: int, key: Any, chunk: int) -> None:
     if not callable(generate):
         raise TypeError(
             f"`generate` must be a function from a key and a number to `Trajectories`; got {type(generate).__name__}. "

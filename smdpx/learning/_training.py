@@ -5,6 +5,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import jax.tree_util as jtu
+import numpy as np
 import optax
 from jaxtyping import Array
 
@@ -21,6 +23,7 @@ from ..equation._drift import ReverseDrift
 from ..equation._score import Score
 from ..equation._trained import Trained
 from ..solving import _validate as validate
+from ..solving._options import integer
 from ._parts import Parts
 from ._sharding import mean_over_devices
 from .losses._abstract import AbstractLoss
@@ -46,27 +49,33 @@ class Stage(eqx.Module):
 
     Raises:
         ValueError: fewer than one update, window, or update of patience; a learning rate that is not positive.
+        TypeError: a count that is no integer; a learning rate that is neither a number nor a schedule.
 
     >>> import smdpx as sx
     >>> curriculum = [sx.Stage(window=2, updates=10_000), sx.Stage(window=10, updates=2_000, learning_rate=1e-4)]
     """
 
-    window: int = eqx.field(static=True, default=2)
-    updates: int = eqx.field(static=True, default=10_000)
+    window: int = eqx.field(static=True, default=2, converter=partial(integer, "window"))
+    updates: int = eqx.field(static=True, default=10_000, converter=partial(integer, "updates"))
     learning_rate: Any = 1e-3
-    stride: int = eqx.field(static=True, default=1)
-    batch: int = eqx.field(static=True, default=256)
+    stride: int = eqx.field(static=True, default=1, converter=partial(integer, "stride"))
+    batch: int = eqx.field(static=True, default=256, converter=partial(integer, "batch"))
     patience: Any = None
 
     def __check_init__(self) -> None:
         if self.updates < 1 or self.batch < 1:
             raise ValueError(f"`Stage` needs at least one update and one window; got {self.updates}, {self.batch}.")
-        if self.patience is not None and validate.is_concrete(self.patience) and self.patience < 1:
+        if self.patience is not None and validate.is_concrete(self.patience) and integer("patience", self.patience) < 1:
             raise ValueError(
                 f"`Stage(patience={self.patience})` counts updates without a lower validation loss: at least 1."
             )
         if callable(self.learning_rate) or not validate.is_concrete(self.learning_rate):
             return
+        rate = np.asarray(self.learning_rate)
+        if rate.shape or not (jnp.issubdtype(rate.dtype, jnp.floating) or jnp.issubdtype(rate.dtype, jnp.integer)):
+            raise TypeError(
+                f"`learning_rate` is a number, such as 1e-3, or an optax schedule; got {self.learning_rate!r}."
+            )
         if not self.learning_rate > 0:
             raise ValueError(f"`Stage` needs a learning rate > 0; got {self.learning_rate}.")
 

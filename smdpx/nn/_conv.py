@@ -19,6 +19,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from .._types import Key, RealScalarLike
+from ..solving._validate import check_is_key
 from ._one_array import check_one_array, check_shape
 
 Boundary: TypeAlias = Literal["periodic", "zero"]
@@ -177,6 +178,7 @@ def leaky_relu(h: Array) -> Array:
 
 def init_layers(key: Key, layers: tuple[Layer, ...], dtype: jax.typing.DTypeLike) -> dict[str, Any]:
     """Nested dicts of {"w", "b"}: normal weights and zero biases."""
+    check_is_key(key)
     return _cut(jr.normal(key, (sum(prod(layer.shape) for layer in layers),), dtype), layers)
 
 

@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from .._types import Args, Key, RealScalarLike
+from ..solving._validate import check_is_key
 from ._conv import Layer, as_field, at_least_1, init_layers
 
 LAYERS = 4
@@ -159,6 +160,7 @@ def _pointwise(h: Float[Array, "ins *cells"], layer: dict[str, Array]) -> Float[
 def _init_arrays(key: Key, modes: int, width: int, ndim: int, dtype: jax.typing.DTypeLike) -> dict[str, Any]:
     sizes = {"lift": (width, 1 + ndim), **{f"layer{i + 1}": (width, width) for i in range(LAYERS)}}
     sizes |= {"project1": (HIDDEN, width), "project2": (1, HIDDEN)}
+    check_is_key(key)
     key_real, key_complex = jr.split(key)
     # Spectral and pointwise part each keep the mean square; the GELU about halves that of their sum.
     arrays = init_layers(key_real, tuple(Layer(path, shape, shape[1] ** -0.5) for path, shape in sizes.items()), dtype)

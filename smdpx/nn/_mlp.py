@@ -18,17 +18,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Args, Key, RealScalarLike
-from ..solving._validate import levels_to_user
+from ..solving._options import integer
+from ..solving._validate import check_is_key, levels_to_user
 from ._named import as_name, by_name
-from ._one_array import as_state, check_shape
+from ._one_array import as_state, check_positive, check_shape
 
 # Draws are counted in powers of two from here on: small networks share one compiled draw.
 _FEWEST_DRAWS = 2**14
 # Of the range of log t: that of times 20 and 21 is as much.
 _LEAST_SEEN = 0.05
+# Of the times, the share that may lie below `t_min` and count as one.
+_MOST_BLIND = 0.2
 
 
 class MLP(eqx.Module):
@@ -53,6 +57,7 @@ class MLP(eqx.Module):
     Raises:
         ValueError: a width, a scale or ``t_min`` is not positive; or, when called, x is not one
             state of shape ``shape``.
+        TypeError: widths that are no integers, a scale that is no number, or no key.
 
     >>> import jax, jax.numpy as jnp
     >>> net = MLP(x_scale=1.0, out_scale=1 / 0.03, key=jax.random.key(0))
@@ -83,9 +88,10 @@ class MLP(eqx.Module):
         key: Key,
         dtype: jax.typing.DTypeLike | None = None,
     ):
-        for name, value in (("t_min", t_min), ("x_scale", x_scale), ("out_scale", out_scale)):
-            if not value > 0:
-                raise ValueError(f"`{name}` must be positive, got {value}")
+        check_positive(t_min=t_min, x_scale=x_scale, out_scale=out_scale)
+        if not np.iterable(widths):
+            raise TypeError(f"`widths` are those of the hidden layers, such as (30, 30); got {widths!r}.")
+        widths = tuple(integer(f"widths[{i}]", width) for i, width in enumerate(widths))
         if any(width < 1 for width in widths):
             raise ValueError(f"`widths` must be positive, got {widths}")
         check_shape(shape, "MLP")
@@ -132,7 +138,7 @@ class MLP(eqx.Module):
         return self.out_scale * h.reshape(self.shape)
 
     def check_times(self, first: float, last: float) -> None:
-        """Warn where log t is nearly the same at all times of the data; `fit` asks.
+        """Warn where log max(t, t_min) is nearly the same at all times of the data, or one at many; `fit` asks.
 
         Args:
             first: the first time of the data.
@@ -144,6 +150,13 @@ class MLP(eqx.Module):
                 f"`MLP` sees log max(t, {self.t_min:g}), which hardly differs between t = {first:g} and {last:g}: it "
                 "cannot tell these times apart. Give it the clock of the data, `sx.nn.Whitened(net, paths)`, or for "
                 "short times a smaller `t_min`.",
+                stacklevel=levels_to_user(),
+            )
+        elif first < 0 or self.t_min - first > _MOST_BLIND * (last - first):
+            warnings.warn(
+                f"`MLP` sees log max(t, {self.t_min:g}): all times from t = {first:g} to {self.t_min:g} are one to "
+                f"it, {(self.t_min - first) / (last - first):.0%} of those up to {last:g}. Give it the clock of the "
+                "data, `sx.nn.Whitened(net, paths)`, or times that begin at 0 and a smaller `t_min`.",
                 stacklevel=levels_to_user(),
             )
 
@@ -159,6 +172,7 @@ class MLP(eqx.Module):
 def _init_arrays(
     key: Key, sizes: tuple[int, ...], dtype: jax.typing.DTypeLike
 ) -> tuple[tuple[Float[Array, "_ _"], ...], tuple[Float[Array, " _"], ...]]:
+    check_is_key(key)
     count = sum(ins * outs for ins, outs in pairwise(sizes))
     # More than needed, so that other widths find this program compiled; the first draws don't depend on their number.
     draws = max(_FEWEST_DRAWS, 1 << (count - 1).bit_length())

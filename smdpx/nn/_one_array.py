@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-__all__ = ["as_state", "check_one_array", "check_shape"]
+__all__ = ["as_state", "check_one_array", "check_positive", "check_shape"]
 
 _MEND = (
     "For states that are trees write a small `eqx.Module` that joins their arrays, calls the network, and takes what "
@@ -34,6 +34,18 @@ def check_shape(shape: Any, owner: str) -> None:
         raise TypeError(f"`{owner}(shape=...)` must be a tuple of integers, such as (3,); got {shape!r}.")
     if not isinstance(shape, tuple | list) or any(not isinstance(n, int | np.integer) for n in shape):
         raise TypeError(f"`{owner}(shape=...)` must be the shape of one array; got {_kind(shape)}. {_MEND}")
+
+
+def check_positive(**numbers: Any) -> None:
+    """Raise where a scale is not one number, or not positive, naming it."""
+    for name, value in numbers.items():
+        if np.shape(value):
+            raise TypeError(
+                f"`{name}` is one number; got an array of shape {np.shape(value)}. Components of several scales are "
+                "what `sx.nn.Whitened(net, paths)` is for: it takes theirs from the data."
+            )
+        if not value > 0:
+            raise ValueError(f"`{name}` must be positive, got {value}")
 
 
 def _kind(x: Any) -> str:

@@ -30,6 +30,7 @@ from ._conv import (
     sides,
     with_time,
 )
+from ._one_array import check_positive
 
 # Cells before and after that keep the size: of 4x4 convolutions, of their transposed ones, of the last, of 1x1.
 DOWN, UP, LAST, NONE = (1, 2), (2, 1), (2, 2), (0, 0)
@@ -106,9 +107,7 @@ class ResNet(eqx.Module):
     ):
         at_least_1(width=width, blocks=blocks)
         check_boundary(boundary)
-        for name, value in (("x_scale", x_scale), ("out_scale", out_scale)):
-            if not value > 0:
-                raise ValueError(f"`{name}` must be positive, got {value}")
+        check_positive(x_scale=x_scale, out_scale=out_scale)
         self.shape = sides(shape, "ResNet")
         layers = _layers(width, blocks, len(self.shape))
         arrays = init_layers(key, layers, jnp.result_type(float) if dtype is None else dtype)

@@ -161,9 +161,10 @@ def _round_trip(drift: AbstractDrift, forward: State, x: State, now: Any, dt: fl
         return jax.tree.map(jnp.add, x, drift.reversed_increment(now + sign_of(drift) * h, x, h, args))
 
     try:
-        _ = -drift
+        reverse = -drift
     except TypeError:  # no reversal was stated
         return None
+    validate.check_drifts(reverse, x, args, "x")
     returned = eqx.filter_jit(lambda forward: over_samples(back, args, forward))(forward)
     return _distance(returned, x) / _distance(forward, x)
 

@@ -19,6 +19,7 @@ from jaxtyping import PyTree
 from .._types import Args, RealScalarLike, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._balance import Halves
+from ..equation._conditions import check_args
 from ..equation._diffusion import Diffusion
 from ..equation._linear import AbstractLinear
 from ._validate import widest
@@ -32,6 +33,7 @@ def as_arrays(equation: Any, args: Args) -> tuple[Any, Args]:
     def of_noise(node: Any) -> Any:
         return node.traced() if isinstance(node, Diffusion) else node
 
+    check_args(args)
     equation = jtu.tree_map(of_noise, equation, is_leaf=lambda node: isinstance(node, Diffusion))
     return equation, jtu.tree_map(lambda leaf: jnp.asarray(leaf) if type(leaf) is float else leaf, args)
 

@@ -25,6 +25,7 @@ from ._default_solver import solver_of
 from ._finite import largest, warn_of_explosions
 from ._march import Table, march
 from ._numbers import as_arrays, in_one_precision
+from ._options import check_path, check_solver, check_stepping
 from ._remembered import (
     warn_of_another_solver,
     warn_of_missing_args,
@@ -137,10 +138,10 @@ def solved(
         raise ValueError(
             f"`{equation}` has no noise, so `brownian_path` would be ignored: drop it, or write `... + g`."
         )
-    validate.check_solver(equation, solver, brownian_path)
-    validate.check_path(brownian_path, x0, ts)
+    check_solver(equation, solver, brownian_path)
+    check_path(brownian_path, x0, ts)
     validate.check_step_grid(equation, ts)
-    validate.check_stepping(solver, stepsize_controller, saveat)
+    check_stepping(solver, stepsize_controller, saveat, adjoint)
     if stepsize_controller is None:
         warn_of_untrained_steps(equation, ts)
     warn_of_another_solver(equation, solver)

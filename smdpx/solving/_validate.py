@@ -7,9 +7,9 @@ the user's own jit), and costs nothing inside a compiled loop.
 import sys
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
-import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,11 @@ from jaxtyping import Array, Bool, Float
 
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift, Forward
-from ..equation._conditions import check_conditions, first_row, hint_of_missing_wrapper
+from ..equation._conditions import check_conditions, first_row, hint_of_missing_wrapper, rows, with_rows
 from ..equation._drift import StepDrift, step_drifts
 from ..equation._score import Score
 from ._failing import one_state_given, without_axis
 from ._foreign import native, numbers_of_times
-from ._solvers import abilities
 
 
 def is_concrete(*xs: Any) -> bool:
@@ -131,19 +130,57 @@ def check_finite_states(x: State, name: str, what: str = "sample") -> None:
 def check_paths(paths: Any, ts: Any, lengths: Any) -> None:
     """Raise where a user's trajectories hold a NaN, naming trajectory and time; states behind `lengths` are padding."""
     mend = "Drop such trajectories, or simulate with smaller steps."
-    _check_all_finite(paths, ts, lengths, "`paths`", mend)
+    _check_all_finite(paths, ts, lengths, "`paths`", lambda i, m: mend)
 
 
-def check_simulation(paths: Any, ts: Any) -> None:
-    """Raise where trajectories that a simulation has made hold a NaN: the mend is another."""
-    mend = (
-        "Take smaller steps; or state the physics' stiff linear part (a method `linear(t)`), which is then solved "
-        "exactly."
-    )
+def check_simulation(paths: Any, ts: Any, equation: AbstractDrift | SDE | None = None, args: Args = None) -> None:
+    """Raise where trajectories that a simulation has made hold a NaN: the mend is another, or in what it was given.
+
+    Args:
+        paths: the states.
+        ts: their times, (times,).
+        equation: what was simulated, where its noise may be the cause.
+        args: the user's.
+    """
+
+    def mend(i: int, m: int) -> str:
+        steps = "Take smaller steps; or state the physics' stiff linear part (a method `linear(t)`), which is then "
+        return nan_in(args, i) or _of_noise(equation, ts, args, i, m) or steps + "solved exactly."
+
     _check_all_finite(paths, ts, None, "the simulation", mend)
 
 
-def _check_all_finite(paths: Any, ts: Any, lengths: Any, name: str, mend: str) -> None:
+def nan_in(args: Args, row: int | None = None) -> str:
+    """What to say of `args` that hold a NaN, for this sample or for any, naming its row; "" where none is known to."""
+    if not is_concrete(args):
+        return ""
+    numbers = lambda tree: [np.asarray(a) for a in jtu.tree_leaves(tree) if eqx.is_inexact_array_like(a)]  # noqa: E731
+    for leaf in numbers(rows(args)):
+        bad = np.asarray(np.isnan(leaf).reshape(leaf.shape[0], -1).any(axis=1))
+        which = int(np.argmax(bad)) if row is None else row
+        if bad[which]:
+            return (
+                f"`args` is NaN in row {which} of a `PerSample`, one of {bad.sum()} such rows: leave such samples out, "
+                "or write a number for what is missing, and a flag beside it."
+            )
+    shared = with_rows(args, (None,) * len(rows(args)))
+    return "`args` holds a NaN." if any(np.isnan(leaf).any() for leaf in numbers(shared)) else ""
+
+
+def _of_noise(equation: AbstractDrift | SDE | None, ts: Any, args: Args, i: int, m: int) -> str:
+    """What to say of a g that is not finite for sample i at the m-th of the times, or the one before."""
+    if not isinstance(equation, SDE) or not is_concrete(equation.diffusion, ts, args):
+        return ""
+    own = with_rows(args, jtu.tree_map(lambda leaf: leaf[i], rows(args)))
+    for t in ts[max(m - 1, 0) : m + 1]:
+        with jax.ensure_compile_time_eval():
+            g = equation.diffusion(jnp.asarray(t, float), own)
+            if not all(np.isfinite(leaf).all() for leaf in map(np.asarray, jtu.tree_leaves(g))):
+                return f"`g` is not finite at t = {float(t):g}: `Diffusion` needs numbers at all times of `ts`."
+    return ""
+
+
+def _check_all_finite(paths: Any, ts: Any, lengths: Any, name: str, mend: Callable[[int, int], str]) -> None:
     for leaf in jtu.tree_leaves(paths):
         if not is_concrete(leaf):
             continue
@@ -156,7 +193,7 @@ def _check_all_finite(paths: Any, ts: Any, lengths: Any, name: str, mend: str) -
             t = f" (t = {float(ts[m] if ts.ndim == 1 else ts[i, m]):g})" if is_concrete(ts) else ""
             raise ValueError(
                 f"{name} is not finite: trajectory {i} at time index {m}{t} is the first of {(~finite).sum()} bad "
-                f"states. {mend}"
+                f"states. {mend(int(i), int(m))}"
             )
 
 
@@ -214,14 +251,25 @@ def check_resolution(ts: Any, x: Any) -> None:
 
 def check_is_key(key: Any) -> None:
     """Raise where a key is none of JAX's, a bare seed, say, or many."""
+    if isinstance(key, np.ndarray) and key.dtype == np.uint32 and key.shape == _raw_key().shape:
+        raise TypeError("`key` is one of JAX's in an array of NumPy's: write `jnp.asarray(key)`.")
     if not isinstance(key, jax.Array):
         raise TypeError(f"`key` must be a JAX key; got {key!r}. Write `jax.random.key(0)`.")
     typed = jnp.issubdtype(key.dtype, dtypes.prng_key)
+    if not typed and (key.dtype != np.uint32 or key.shape[-1:] != _raw_key().shape):
+        raise TypeError(
+            f"`key` must be a JAX key; got an array of {key.dtype}{list(key.shape)}. Write `jax.random.key(0)`."
+        )
     if key.ndim > (0 if typed else 1):
         raise TypeError(
             f"`key` must be one JAX key; got {len(key)}, as `jax.random.split` returns them. Give one, `keys[0]`: all "
             "samples have their own noise from it; or `jax.vmap` the call over `keys`."
         )
+
+
+def _raw_key() -> jax.ShapeDtypeStruct:
+    """What a key of the kind that JAX makes here is as an array of numbers."""
+    return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
 
 
 def check_key(equation: AbstractDrift | SDE, key: Key | None) -> None:
@@ -232,104 +280,6 @@ def check_key(equation: AbstractDrift | SDE, key: Key | None) -> None:
         raise ValueError(f"`{equation}` has noise: pass `key=jax.random.key(...)`.")
     if not isinstance(equation, SDE) and key is not None:
         raise ValueError(f"`{equation}` has no noise, so `key` would be ignored: drop it, or write `... + g`.")
-
-
-def check_path(path: Any, x0: State, ts: Any) -> None:
-    """Raise where a Brownian path is not one of all samples, on the solver's clock."""
-    shape = jtu.tree_map(lambda leaf: leaf.shape, getattr(path, "shape", None))
-    states = jtu.tree_map(lambda leaf: leaf.shape, x0)
-    if shape is not None and shape != states:
-        raise ValueError(
-            f"`brownian_path` is noise of shape {shape}, and `x0` has shape {states}: it holds that of all samples. "
-            "Make it with `shape=jax.eval_shape(lambda x: x, x0)`."
-        )
-    first, last = getattr(path, "t0", 0.0), getattr(path, "t1", None)
-    if last is None or not is_concrete(first, last, ts):
-        return
-    end = float(abs(ts[-1] - ts[0]))
-    if float(first) > 0 or float(last) < end * (1 - 1e-6):
-        raise ValueError(
-            f"`brownian_path` runs from {float(first):g} to {float(last):g}, and the solve's clock τ = |t - ts[0]| "
-            f"from 0 to {end:g}: make it with `t0=0.0` and `t1=abs(ts[-1] - ts[0])`."
-        )
-
-
-def check_solver(equation: AbstractDrift | SDE, solver: Any, path: dfx.AbstractBrownianPath | None) -> None:
-    """Raise where the solver cannot solve this kind of equation."""
-    name = type(solver).__name__
-    if not isinstance(solver, dfx.AbstractSolver):
-        raise TypeError(f"`solver` must be a diffrax solver such as `diffrax.Heun()`; got {solver!r}.")
-    can = abilities(solver)
-    if can.other_terms:
-        raise TypeError(
-            f"`{name}` solves equations of positions and velocities, in terms of their own, and `{equation}` is one "
-            "drift: use `diffrax.Heun()`, or `diffrax.ShARK()` for an SDE; or give diffrax the two terms, in a "
-            "`diffrax.diffeqsolve` of your own."
-        )
-    if isinstance(equation, SDE):
-        if not can.noise:
-            raise TypeError(
-                f"`{name}` solves ODEs, and `{equation}` is an SDE: it would converge to a wrong law. Use "
-                "`diffrax.ShARK()` (additive noise, strong order 1.5), `diffrax.SEA()`, `diffrax.Euler()` or "
-                "`diffrax.Heun()`, or drop the noise for the probability flow."
-            )
-        levy = getattr(solver, "minimal_levy_area", dfx.AbstractBrownianIncrement)
-        given = getattr(path, "levy_area", None)
-        if given is not None and not issubclass(given, levy):
-            raise TypeError(
-                f"`{name}` needs {levy.__name__[8:]}, and `brownian_path` has only {given.__name__}: make it "
-                f"with `levy_area=diffrax.{levy.__name__[8:]}`, or leave `brownian_path` out."
-            )
-    elif can.needs_noise:
-        raise TypeError(
-            f"`{name}` solves SDEs, and `{equation}` has no noise. Use `diffrax.Heun()` or `diffrax.Tsit5()`, "
-            "or add the noise: `... + g`."
-        )
-
-
-def check_unrolls(equation: AbstractDrift | SDE, solver: Any) -> None:
-    """Raise where the solver cannot take given steps one after the other, as windows and `FreshPaths` ask it to."""
-    check_solver(equation, solver, None)
-    can, name = abilities(solver), type(solver).__name__
-    if can.implicit and not eqx.is_array_like(getattr(getattr(solver, "root_finder", None), "rtol", 0.0)):
-        raise ValueError(
-            f"`{name}` is implicit and needs tolerances, which no controller gives it here: write "
-            f"`diffrax.{name}(root_finder=diffrax.VeryChord(rtol=1e-4, atol=1e-6))`."
-        )
-    if isinstance(equation, SDE) and not can.whole_steps:
-        raise TypeError(
-            f"`{name}` takes steps in halves, and here the noise is that of whole steps: give the solver inside of it."
-        )
-
-
-def check_stepping(solver: dfx.AbstractSolver, controller: Any, saveat: Any) -> None:
-    """Raise where steps or saved times are asked for in two ways, or steps adapt to no error estimate."""
-    can = abilities(solver)
-    if controller is not None and not can.adapts:
-        raise TypeError(
-            f"`{type(solver).__name__}` has no error estimate, so its steps cannot adapt: leave "
-            "`stepsize_controller` out, or use `diffrax.Heun()`, `diffrax.Tsit5()`, or `diffrax.ShARK()` for an SDE."
-        )
-    if controller is None and can.implicit:
-        raise ValueError(
-            f"`{type(solver).__name__}` is implicit and needs tolerances: pass "
-            "`stepsize_controller=diffrax.PIDController(rtol=1e-4, atol=1e-6)`."
-        )
-    if isinstance(controller, dfx.ConstantStepSize | dfx.StepTo):
-        raise ValueError(
-            "`stepsize_controller`: fixed steps are the intervals of `ts`. Leave it out; for finer steps than "
-            "you save, refine `ts` and pass `saveat=diffrax.SaveAt(steps=n)`."
-        )
-    subs = [] if saveat is None else jtu.tree_leaves(saveat.subs, is_leaf=lambda s: isinstance(s, dfx.SubSaveAt))
-    saves = any(sub.t0 or sub.t1 or sub.steps or sub.ts is not None for sub in subs)
-    if saveat is not None and (saveat.dense or not saves):
-        raise ValueError(
-            "`saveat` must save states, `SaveAt(t1=True)` or `SaveAt(t0=True, steps=True)`; got "
-            f"{'`dense=True`' if saveat.dense else 'one that saves none'}. Dense output, and all else that diffrax can "
-            "save, you have from a `diffrax.diffeqsolve(sx.terms(equation, t0), ...)` of your own."
-        )
-    if any(sub.ts is not None for sub in subs):
-        raise ValueError("`saveat`: the times to save at are `ts`; give `SaveAt(t1=True)` or `SaveAt(steps=n)`.")
 
 
 def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str | None = None) -> None:
@@ -345,22 +295,43 @@ def check_drifts(equation: AbstractDrift | SDE, x: State, args: Args, name: str 
     check_conditions(args, count, "samples")
     one = jtu.tree_map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), x)
     now = jax.ShapeDtypeStruct((), widest(x))
-    for term in equation.summands:
-        leaf = term.drift
-        f: Any = leaf.net if isinstance(leaf, Score) else leaf.increment if isinstance(leaf, StepDrift) else leaf.rate
-        arguments = (now, one, now) if isinstance(leaf, StepDrift) else (now, one)
+    for leaf, backwards in _leaves(equation):
+        f, what = _function_of(leaf, backwards)
         with one_state_given(leaf, x, name):
-            got = eqx.filter_eval_shape(lambda args, a, f=f: f(*a, first_row(args)), args, arguments)
+            got = eqx.filter_eval_shape(lambda args, now, one, f=f: f(now, one, first_row(args)), args, now, one)
         if _struct(got) != _struct(one):
             hints = "Its function sees one sample, without the leading sample axis."
             hints = _of_precision(got, one) or hints + without_axis(x, name) + hint_of_missing_wrapper(args, count)
             raise ValueError(
-                f"`{leaf!r}` must return what it is given, one state of {_struct(one)}; it returned {_struct(got)}. "
-                f"{hints}"
+                f"{what} must return what it is given, one state of {_struct(one)}; it returned {_struct(got)}. {hints}"
             )
     if isinstance(equation, SDE):
         like = equation.diffusion.like
         eqx.filter_eval_shape(lambda args, now, one: like(now, one, first_row(args)), args, now, one)
+
+
+def _leaves(equation: AbstractDrift | SDE) -> list[tuple[AbstractDrift, bool]]:
+    """The drifts that users wrote, those that scores are counted from among them, and whether by their reversal.
+
+    Each once: a rate is the same both ways, and what a score is counted from is mostly a part of the physics.
+    """
+    found: list[tuple[AbstractDrift, bool]] = []
+    for term in equation.summands:
+        leaf, reference = term.drift, term.drift.reference
+        own = (leaf, term.reversed and isinstance(leaf, StepDrift) and not leaf.mirrors)
+        for each in [own, *([] if reference is None else _leaves(reference.drift))]:
+            if not any(each[0] is known and each[1] is backwards for known, backwards in found):
+                found.append(each)
+    return found
+
+
+def _function_of(leaf: AbstractDrift, backwards: bool) -> tuple[Any, str]:
+    """What a drift asks the user for, as a function of (t, x, args), and what it is called in an error."""
+    if isinstance(leaf, StepDrift):
+        # Its increment would hide it: what has another shape is broadcast, and what is rounded is promoted.
+        step = lambda t, x, args: leaf.called(t, x, t, args, backwards=backwards)  # noqa: E731
+        return step, f"The {'reversal' if backwards else 'step'} of `{leaf!r}`"
+    return leaf.net if isinstance(leaf, Score) else leaf.rate, f"`{leaf!r}`"
 
 
 def _of_precision(got: Any, one: State) -> str:

@@ -22,6 +22,13 @@ def test_noise_is_a_number_an_array_or_a_function_of_time():
         np.testing.assert_allclose(sx.Diffusion(noise).like(0.5, like), jnp.full((2, 3), 0.5))
 
 
+def test_noise_is_divided_as_it_is_multiplied():
+    np.testing.assert_allclose((g / 2).like(0.0, X), jnp.full(3, 0.25))
+    np.testing.assert_allclose((sx.Diffusion(lambda t: t) / 2).like(0.5, X), jnp.full(3, 0.25))
+    with pytest.raises(TypeError):
+        g / "2"  # pyright: ignore[reportUnusedExpression]
+
+
 def test_noise_may_be_a_tree_like_the_states():
     noise = sx.Diffusion({"u": 0.1, "v": jnp.array([0.2, 0.3])})
     like = noise.like(0.0, {"u": jnp.zeros(2), "v": jnp.zeros(2)})

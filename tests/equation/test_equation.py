@@ -142,6 +142,13 @@ def test_a_diffusion_makes_an_sde_from_either_side_and_anywhere_in_a_sum():
         assert_same(equation.drift, -P + 2 * s)
 
 
+def test_pythons_sum_begins_with_nothing():
+    assert_same(sum([P, P]), P + P)
+    assert_same(sum([-P, 2 * s]), -P + 2 * s)
+    with pytest.raises(TypeError):
+        1 + P  # pyright: ignore[reportOperatorIssue, reportUnusedExpression]
+
+
 # Coefficients
 
 

@@ -127,6 +127,60 @@ def test_a_reversal_is_a_function_of_x_and_dt():
         sx.Drift.from_step(lambda t, x, args: x)  # pyright: ignore[reportArgumentType]
 
 
+# What a step and its reversal return is looked at before it is subtracted from the state
+
+
+BAD = {
+    "shape": (lambda x, dt: x.sum(), r"float32\[\]"),
+    "axis": (lambda x, dt: x[None], r"float32\[1, 2\]"),
+    "precision": (lambda x, dt: x.astype(jnp.bfloat16), r"bfloat16\[2\]. Only the precision differs"),
+    "integer": (lambda x, dt: jnp.ones(2, int), r"int32\[2\]"),
+    "tree": (lambda x, dt: {"x": x}, r"\{x: float32\[2\]\}"),
+}
+
+
+@pytest.mark.parametrize(("f", "got"), BAD.values(), ids=BAD.keys())
+def test_a_step_returns_a_state_like_its_own(f, got):
+    with pytest.raises(ValueError, match=rf"The step of `P\(x\)` must return.*float32\[2\]; it returned {got}"):
+        sx.simulate(sx.Drift.from_step(f), X, TS)
+
+
+@pytest.mark.parametrize(("f", "got"), BAD.values(), ids=BAD.keys())
+def test_a_reversal_returns_a_state_like_its_own(f, got):
+    with pytest.raises(ValueError, match=rf"The reversal of `P\(x\)` must return.*float32\[2\]; it returned {got}"):
+        sx.solve(-sx.Drift.from_step(step, reverse=f), X, TS[::-1])
+
+
+def test_a_mirror_shows_what_the_step_returned():
+    with pytest.raises(ValueError, match=r"The step of `P\(x\)` must return.*it returned float32\[\]"):
+        sx.solve(-sx.Drift.from_step(lambda x, dt: x.sum(), reverse=sx.mirror), X, TS[::-1])
+
+
+def test_a_step_that_a_score_is_counted_from_is_looked_at_too():
+    D = sx.Drift.from_step(lambda x, dt: x.sum(), reverse=sx.mirror, name="D")
+    s = sx.Score(lambda t, x, args: -x, g, around=D)
+    with pytest.raises(ValueError, match=r"The step of `D\(x\)` must return"):
+        sx.solve(-sx.Drift.from_step(step, reverse=sx.mirror) + 2 * s, X, TS[::-1])
+
+
+def test_a_reversal_that_is_not_asked_for_is_not_looked_at():
+    def never(x, dt):
+        raise AssertionError
+
+    assert sx.solve(sx.Drift.from_step(step, reverse=never), X, TS).shape == (2, 9, 2)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("f", [lambda t, x: x, lambda t, x, dt=0.1: x, lambda x, y: x])
+def test_the_second_argument_of_a_step_is_dt_and_no_state(f):
+    with pytest.raises(TypeError, match=r"`Drift.from_step` calls .*\(x, dt\); .* second argument is '[xy]'"):
+        sx.Drift.from_step(f)
+    with pytest.raises(TypeError, match=r"reverse=.*second argument is '[xy]'"):
+        sx.Drift.from_step(step, reverse=f)
+    with pytest.raises(TypeError, match=r"reverse=.*second argument is '[xy]'"):
+        sx.Drift.from_step(step, reverse=sx.negative_step(f))
+
+
 # A step has no rate
 
 
@@ -190,7 +244,16 @@ def test_a_fixed_dt_holds_for_training_too():
 
 
 @pytest.mark.usefixtures("as_users_run")
-@pytest.mark.parametrize("dt", [0.0, -0.1, float("nan"), float("inf"), "fast"])
+@pytest.mark.parametrize("dt", [TS[1] - TS[0], np.float32(0.125), np.array(0.125), 0.125])
+def test_a_fixed_dt_may_be_numpys_or_jaxs(dt):
+    P = sx.Drift.from_step(step, dt=dt)
+    assert (type(P.dt), P.dt) == (float, 0.125)
+    with pytest.raises(TypeError, match="`dt` is a part of the program"):
+        jax.jit(lambda dt: sx.Drift.from_step(step, dt=dt).dt)(0.125)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("dt", [0.0, -0.1, float("nan"), float("inf"), "fast", np.array([0.1]), -jnp.ones(())])
 def test_a_fixed_dt_is_a_positive_number(dt):
     with pytest.raises(ValueError, match="`dt` must be a number > 0"):
         sx.Drift.from_step(step, dt=dt)

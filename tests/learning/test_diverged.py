@@ -36,6 +36,20 @@ def test_a_divergence_at_the_very_start_hands_back_the_start():
     assert float(error.value.trained.net.a) == pytest.approx(1e30)
 
 
+@pytest.mark.parametrize("validation", [None, 0.25])
+def test_a_condition_that_is_nan_is_named_by_its_row(validation):
+    rates = jnp.ones(len(PATHS)).at[7].set(jnp.nan)
+    paths, decay = sx.Trajectories(PATHS.x, TS, sx.PerSample(rates)), sx.Drift(lambda t, x, args: -args * x)
+    with pytest.raises(sx.FitDiverged, match="`args` is NaN in row 7 of a `PerSample`, one of 1 such rows"):
+        sx.fit(
+            -decay + 2 * mlp(),
+            paths,
+            key=KEY,
+            curriculum=[sx.Stage(updates=2, batch=4 * len(PATHS))],
+            validation=validation,
+        )
+
+
 def test_a_divergence_between_the_datas_moments_is_told_of_data_that_explode():
     unstable, fine = sx.Drift(lambda t, x, args: -1e3 * x), sx.Diffusion(1.0)
     paths = sx.simulate(unstable + fine, jax.random.normal(KEY, (32,)), np.linspace(0, 0.6, 5), key=KEY)
@@ -94,6 +108,17 @@ def test_times_that_a_network_cannot_tell_apart_are_said(start, end):
     with pytest.warns(UserWarning, match=message) as caught:
         look_at(start, end)
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(("start", "end", "share"), [(-1.0, 1.0, "50%"), (-0.01, 1.0, "1%"), (0.0, 4e-3, "25%")])
+def test_times_of_which_many_are_one_to_a_network_are_said(start, end, share):
+    with pytest.warns(UserWarning, match=rf"from t = {start:g} to 0.001 are one to it, {share} of .*sx\.nn\.Whitened"):
+        look_at(start, end)
+
+
+def test_the_clock_of_the_data_is_no_time_before_the_first():
+    paths = sx.Trajectories(PATHS.x, 2 * TS - 1)
+    assert said(train_on, paths, sx.nn.Whitened(mlp().net, paths), g) == []
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.0, 0.01), (10.0, 20.0)])

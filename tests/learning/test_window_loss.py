@@ -84,6 +84,20 @@ def test_it_unrolls_by_any_solver():
     np.testing.assert_allclose(value(loss, -P + 2 * score(0.7), w), by_hand(w, 0.7, heun=False), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"weights": [1.0, 2.0]}, r"function of the step j.*list.*`lambda j: jnp.asarray\(table\)\[jnp.int32\(j\)"),
+        ({"weights": jnp.ones(2)}, "function of the step j"),
+        ({"adjoint": dfx.DirectAdjoint}, "`adjoint` is the class `DirectAdjoint`"),
+    ],
+)
+def test_what_a_window_loss_is_made_of(how, message):
+    with pytest.raises(TypeError, match=message):
+        sx.WindowLoss(**how)
+
+
 def test_weights_weigh_the_steps_from_where_the_unroll_starts():
     w = windows(4)
     loss = sx.WindowLoss(weights=lambda j: 1.0 / j**2)

@@ -1,5 +1,7 @@
 """Networks: one sample in, an array of its shape out, at any time, in any precision."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from smdpx.nn import MLP, Grid
+from smdpx.nn import FNO, MLP, DilResNet, Grid, ResNet, UNet
+from tests._problems import as_users_run as as_users_run
 
 KEY = jr.key(0)
 SMALL = (8, 6)
@@ -88,6 +91,37 @@ def test_mlp_refuses_a_batch_and_names_vmap():
 def test_mlp_refuses_what_is_not_positive(name):
     with pytest.raises(ValueError, match=f"`{name}` must be positive, got 0"):
         MLP(key=KEY, **{name: 0.0})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("kind", [MLP, functools.partial(ResNet, 8)])
+def test_a_scale_is_one_number(kind):
+    with pytest.raises(TypeError, match=r"`x_scale` is one number; got an array of shape \(2,\).*Whitened"):
+        kind(x_scale=jnp.ones(2), key=KEY)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("widths", [64, (64.0,), "64"])
+def test_mlps_widths_are_integers(widths):
+    with pytest.raises(TypeError, match="`widths"):
+        MLP(widths=widths, key=KEY)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key: MLP(key=key),
+        lambda key: ResNet(8, key=key),
+        lambda key: UNet(16, widths=(4, 8), key=key),
+        lambda key: DilResNet((8,), key=key),
+        lambda key: FNO(key=key),
+    ],
+    ids=["MLP", "ResNet", "UNet", "DilResNet", "FNO"],
+)
+def test_a_network_is_drawn_by_a_key(make):
+    with pytest.raises(TypeError, match="`key` must be a JAX key; got 0"):
+        make(0)
 
 
 def bilinear_grid() -> Grid:

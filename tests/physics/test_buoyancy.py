@@ -336,10 +336,35 @@ def test_a_gradient_whose_adjoint_does_not_converge_is_nan():
         (lambda: BuoyancyRuns(FLOW, ts=(0.1, 0.15, 0.3)), ValueError, "multiples of dt that increase by equal steps"),
         (lambda: BuoyancyRuns(FLOW, ts=(0.1, 0.105)), ValueError, "multiples of dt"),
         (lambda: BuoyancyRuns(FLOW, dt=0.0), ValueError, "`dt` must be > 0"),
-        (lambda: BuoyancyRuns(Buoyancy(N, length=1.0)), ValueError, "box of side 100; the flow's is 1"),
+        (lambda: BuoyancyRuns(Buoyancy(N, length=90.0)), ValueError, "box of side 100; the flow's is 90"),
         (lambda: RECIPE(KEY, 0), ValueError, "`count` must be at least 1"),
     ],
 )
 def test_numbers_and_states_that_do_not_fit(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        lambda: Buoyancy(N, length=1.0),
+        lambda: Buoyancy(N, b.Inflow((50.0, -10.0))),
+        lambda: Buoyancy(N, b.Inflow((50.0, 50.0), 1.0)),
+    ],
+    ids=["beyond the box", "below it", "between the cells"],
+)
+def test_an_inflow_that_covers_no_cell_is_refused(flow):
+    with pytest.raises(ValueError, match=r"covers none of 16 x 16 cells.*`inflow=Inflow\(centre="):
+        flow()
+
+
+@pytest.mark.parametrize("centre", [(50.0, 50.0), (53.0, 50.0), (0.0, -2.0), (100.0, 103.0), (99.0, 40.0)])
+@pytest.mark.parametrize("radius", [0.5, 2.0, 2.3, 5.0])
+def test_an_inflow_misses_where_no_cell_has_a_share(centre, radius):
+    inflow = b.Inflow(centre, radius)
+    assert inflow.misses(N, 100.0) is not bool((inflow.share(N) > 0).any())
+
+
+def test_a_box_without_inflow_needs_none():
+    assert (Buoyancy(N, b.Inflow(rate=0.0), length=1.0).step(0.0, b.StaggeredState.zeros(N), DT).marker == 0).all()

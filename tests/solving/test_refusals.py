@@ -4,6 +4,7 @@
 # pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false
 
 import diffrax as dfx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -36,11 +37,34 @@ def test_g_fits_the_state(noise):
         sx.solve(P + sx.Diffusion(noise), X0, TS, key=KEY)
 
 
+@pytest.mark.parametrize("noise", [jnp.array(1j), lambda t: jax.lax.complex(0.3, 0.1 * t)], ids=["array", "function"])
+def test_g_is_real(noise):
+    with pytest.raises(TypeError, match=r"`Diffusion` takes real numbers; .*complex.*`abs\(g\)`"):
+        sx.solve(P + sx.Diffusion(noise), X0, TS, key=KEY)
+
+
 def test_an_sde_needs_a_key():
     with pytest.raises(ValueError, match=r"`dx = P\(x\) dt \+ g dW` has noise: pass `key"):
         sx.solve(P + g, X0, TS)
     with pytest.raises(ValueError, match="has noise: pass `key"):
         sx.simulate(P + g, X0, TS)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [3, jnp.asarray(3), jnp.zeros(5), jnp.zeros(2), jnp.zeros(3, jnp.uint32), jnp.asarray(3, jnp.uint32)],
+    ids=["seed", "array", "five", "floats", "three", "number"],
+)
+def test_a_key_is_a_key(bad):
+    with pytest.raises(TypeError, match=r"`key` must be a JAX key; got .*Write `jax.random.key\(0\)`"):
+        sx.solve(P + g, X0, TS, key=bad)
+
+
+def test_a_key_of_the_older_kind_is_one_and_in_numpys_array_is_to_be_jaxs():
+    raw = jax.random.PRNGKey(0)
+    assert sx.solve(P + g, X0, TS, key=raw).shape == (3, 6)
+    with pytest.raises(TypeError, match=r"write `jnp.asarray\(key\)`"):
+        sx.solve(P + g, X0, TS, key=np.asarray(raw))
 
 
 def test_an_ode_takes_no_key():
@@ -122,6 +146,23 @@ def test_fixed_steps_are_given_once():
 def test_saved_times_are_given_once():
     with pytest.raises(ValueError, match="times to save at are `ts`"):
         sx.solve(P, X0, TS, saveat=dfx.SaveAt(ts=jnp.array([0.5])))
+
+
+@pytest.mark.parametrize(
+    ("how", "write"),
+    [
+        ({"saveat": "all"}, r"`saveat` must be .* such as `diffrax.SaveAt\(t1=True\)`; got 'all'"),
+        ({"saveat": True}, "`saveat` must be .* got True"),
+        ({"saveat": dfx.SaveAt}, r"`saveat` is the class `SaveAt`.*write `diffrax.SaveAt\(...\)`"),
+        ({"stepsize_controller": "pid"}, r"`stepsize_controller` must be .*PIDController\(rtol=1e-4, .*got 'pid'"),
+        ({"stepsize_controller": dfx.PIDController}, "`stepsize_controller` is the class `PIDController`"),
+        ({"adjoint": dfx.DirectAdjoint}, r"`adjoint` is the class `DirectAdjoint`.*write `diffrax.DirectAdjoint\("),
+        ({"equation": P + g, "brownian_path": "x"}, "`brownian_path` must be .*VirtualBrownianTree.* got 'x'"),
+    ],
+)
+def test_options_are_objects_and_no_strings_or_classes(how, write):
+    with pytest.raises(TypeError, match=write):
+        sx.solve(how.pop("equation", P), X0, TS, **how)
 
 
 @pytest.mark.parametrize("saveat", [dfx.SaveAt(dense=True), dfx.SaveAt(), dfx.SaveAt(t1=True, dense=True)])

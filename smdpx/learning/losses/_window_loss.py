@@ -21,10 +21,11 @@ from ..._types import Args, Key
 from ...equation._algebra import SDE, AbstractDrift
 from ...equation._score import scores
 from ...solving._default_solver import solver_of
+from ...solving._options import check_object, check_unrolls
 from ...solving._solve import unroll
 from ...solving._solvers import abilities
 from ...solving._terms import over_samples, per_sample, sign_of
-from ...solving._validate import check_unrolls, says_no_derivative, widest
+from ...solving._validate import says_no_derivative, widest
 from .._windows import Windows, first, last
 from ._abstract import AbstractLoss
 
@@ -55,6 +56,15 @@ class WindowLoss(AbstractLoss):
     weights: Callable[[Any], Any] | None = None
     solver: dfx.AbstractSolver | None = None
     adjoint: dfx.AbstractAdjoint | None = None
+
+    def __check_init__(self) -> None:
+        if self.weights is not None and not callable(self.weights):
+            raise TypeError(
+                "`WindowLoss(weights=...)` is a function of the step j = 1, 2, ...; got "
+                f"{type(self.weights).__name__}. Of a table of them write `lambda j: jnp.asarray(table)[jnp.int32(j) - "
+                "1]`."
+            )
+        check_object("adjoint", self.adjoint, dfx.AbstractAdjoint, "diffrax.RecursiveCheckpointAdjoint()")
 
     def check(self, equation: AbstractDrift | SDE) -> None:
         """Raise where the solver cannot unroll this kind of equation, or a score is unrolled forwards.

@@ -71,7 +71,8 @@ class Buoyancy(eqx.Module):
         transport: that of the marker, `maccormack`, or what is called as it is.
 
     Raises:
-        ValueError: an argument out of its range; or, when called, a state or a mask that does not fit, or dt too long.
+        ValueError: an argument out of its range, or an inflow that covers no cell; when called, a state or a mask that
+            does not fit, or dt too long.
         RuntimeError: when called, a pressure that does not converge: the residual reached.
 
     >>> import jax.numpy as jnp, smdpx as sx
@@ -101,6 +102,14 @@ class Buoyancy(eqx.Module):
                 raise ValueError(f"`Buoyancy` needs `{name}` > 0; got {value}.")
         if self.max_iterations < 1:
             raise ValueError(f"`Buoyancy` needs at least one iteration; got max_iterations = {self.max_iterations}.")
+        if self.inflow.misses(self.n, self.length):
+            (x, y), radius, part = self.inflow.centre, self.inflow.radius, self.length / 100
+            raise ValueError(
+                f"`Buoyancy`: the inflow, a disc of radius {float(radius):g} around ({float(x):g}, {float(y):g}), "
+                f"covers none of {self.n} x {self.n} cells of a box of side {self.length:g}, so nothing would flow in. "
+                f"Its lengths are those of the box: write `inflow=Inflow(centre=({50 * part:g}, {10 * part:g}), "
+                f"radius={5 * part:g})`, or `Inflow(rate=0.0)` for a box without inflow."
+            )
 
     def start(self, samples: int) -> StaggeredState:
         """A batch of boxes at rest, without marker.

@@ -5,8 +5,11 @@
 so that the disc's border is as soft as a cell is wide (ρ is half a cell's diagonal).
 """
 
+import math
+
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from ..._types import RealScalarLike
@@ -57,6 +60,18 @@ class Inflow(eqx.Module):
         squares = (r[:, None] - x) ** 2 + (r[None, :] - y) ** 2
         distance = jnp.sqrt(jnp.maximum(squares, 1e-12 * length**2)) - jnp.asarray(self.radius, dtype)
         return jnp.clip(0.5 - distance * (2**0.5 * n / length), 0, 1)
+
+    def misses(self, n: int, length: float) -> bool:
+        """Whether it is known to give something to no cell: not even to the one that is nearest to its centre."""
+        given = (self.centre, self.radius)
+        if not is_concrete(given) or any(np.ndim(part) for part in (*self.centre, self.radius)):
+            return False
+        if is_concrete(self.rate) and not np.any(np.asarray(self.rate)):
+            return False
+        # Plain numbers: a flow may be made where nothing is to be compiled.
+        centre, h = [float(part) for part in self.centre], length / n
+        nearest = [(min(max(math.floor(part / h), 0), n - 1) + 0.5) * h for part in centre]
+        return math.dist(centre, nearest) - float(self.radius) >= h / 8**0.5
 
     def active(self, t: RealScalarLike, dt: RealScalarLike) -> Float[Array, ""]:
         """The part of the step from t to t + dt, dt of either sign, during which there is inflow: in [0, 1].
