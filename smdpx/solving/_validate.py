@@ -334,7 +334,7 @@ def _function_of(leaf: AbstractDrift, backwards: bool) -> tuple[Any, str]:
     return leaf.net if isinstance(leaf, Score) else leaf.rate, f"`{leaf!r}`"
 
 
-def _of_precision(got: Any, one: State) -> str:
+def _of_precision(got: Any, one: Any) -> str:
     """What to write where only the dtype is another than the state's."""
     shapes = [[getattr(leaf, "shape", None) for leaf in jtu.tree_leaves(x)] for x in (got, one)]
     complex_ = any(jnp.issubdtype(getattr(leaf, "dtype", float), jnp.complexfloating) for leaf in jtu.tree_leaves(got))

@@ -7,6 +7,7 @@ import pytest
 
 import smdpx as sx
 from smdpx.exact import LinearGaussianField, power_law_field
+from tests._problems import as_users_run as as_users_run
 
 T, STEPS, N = 0.2, 32, 32
 HEAT = LinearGaussianField(power_law_field(N), g=0.1, dt=T / STEPS)
@@ -111,6 +112,7 @@ def test_mode_zero_has_no_posterior_mean_and_a_finite_score():
     np.testing.assert_allclose(SMALL.score(T, x), -1 / (0.1**2 * T), rtol=1e-4)
 
 
+@pytest.mark.usefixtures("as_users_run")
 @pytest.mark.parametrize(
     ("build", "message"),
     [
