@@ -1,8 +1,9 @@
 """smdpx beside simulation-based inference (sbi's NPE and FMPE) and the ensemble Kalman smoother, on three problems.
 
 Lorenz-63 against brute force (1,000, 5,000 and 50,000 trajectories); ten components of scales 1e-2 to 1e2 that decay,
-and heat on 16 × 16 pixels, both against their closed form. All by defaults, from the same trajectories, of which sbi
-can use the pairs (x₀, x_T). Lines are those from the trajectories to the draws: the simulator is everyone's.
+and heat on 16 × 16 pixels, both against their closed form. All by defaults, but for the size of smdpx's network for
+fields and its updates, from the same trajectories, of which sbi can use the pairs (x₀, x_T). Lines are those from the
+trajectories to the draws: the simulator is everyone's.
 
 sbi has an environment of its own, with CPU torch or any other, and does not see smdpx:
 
