@@ -126,8 +126,8 @@ def guarded(
     """
     drifts = [part for part in parts if not part.drift.is_score]
     # Beside forward physics a reverse drift is guidance: it points where it points, inside and outside.
-    physics = [part for part in drifts if part.reversed is backwards] or drifts
-    guidance = [part for part in drifts if all(part is not each for each in physics)]
+    forward, reverse = ([part for part in drifts if part.reversed is way] for way in (backwards, not backwards))
+    physics, guidance = (forward, reverse) if forward else (reverse, [])
     ways = [(part.drift.outside(t, x, args), part.coefficient) for part in parts]
     known = [(w, coefficient) for w, coefficient in ways if w is not None]
     if not physics or not known:

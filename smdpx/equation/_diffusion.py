@@ -22,7 +22,7 @@ from jaxtyping import PyTree
 
 from .._types import Args, RealScalarLike, State
 from ._coefficient import STATES, as_coefficient, check_callable, positional
-from ._conditions import PerSample
+from ._conditions import conditions
 
 __all__ = ["Diffusion"]
 
@@ -52,7 +52,7 @@ class Diffusion(eqx.Module):
     def __check_init__(self) -> None:
         if callable(self.g):
             return check_callable(self.g, "Diffusion", "(t, args)" if _wants_args(self.g) else "(t)")
-        if any(map(_is_condition, jtu.tree_leaves(self.g, is_leaf=_is_condition))):
+        if conditions(self.g):
             raise TypeError(
                 "`Diffusion` has one g for all samples, and got a `PerSample`. Hand that to the solve, "
                 '`args={"g": sx.PerSample(...)}`, and write `Diffusion(lambda t, args: args["g"])`.'
@@ -181,10 +181,6 @@ def _wants_args(g: Callable[..., Any]) -> bool:
     # A second parameter with a default is the caller's own constant, unless it bears the name.
     required = sum(needed for _, needed in parameters)
     return required == 2 or [name for name, _ in parameters[1:2]] == ["args"]
-
-
-def _is_condition(x: Any) -> bool:
-    return isinstance(x, PerSample)
 
 
 def _as_array(g: Any) -> Any:
