@@ -58,8 +58,8 @@ def learn(T, many, stages, key, width=24):
 
 def main(preset: Literal["cpu", "smoke"] = "cpu", T: float = 2.0, out: pathlib.Path = pathlib.Path("runs/ks")) -> None:
     """Simulate, learn, judge by held-out trajectories, draw a figure; `smoke` does it in seconds, and means nothing."""
-    many, width, updates, batch, n = (8000, 24, 4000, 128, 100) if preset == "cpu" else (400, 2, 10, 8, 20)
-    s, paths, held = learn(T, many, [sx.Stage(updates=updates, learning_rate=2e-3, batch=batch)], jr.key(0), width)
+    many, width, updates, batch, n = (8000, 24, 4000, 256, 100) if preset == "cpu" else (400, 2, 10, 8, 20)
+    s, paths, held = learn(T, many, [sx.Stage(updates=updates, batch=batch)], jr.key(0), width)
     print(sx.check_references(P + g, paths, basis=sx.Fourier.like))
     # Are the answers right, wave by wave? And are they better than a linear update of the ensemble?
     print(sx.calibrate(-P + 2 * s + g, held[:n], key=jr.key(1), n=n, basis=sx.Fourier.like))
