@@ -25,13 +25,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
 from kuramoto_sivashinsky import P, g, learn
 
 MANY, EACH, DRAWS, KEY = 1000, 20, 100, jr.key(1)
-HOW = {2.0: sx.Stage(updates=4000), 10.0: sx.Stage(updates=48_000, stride=4)}
+STAGES = {2.0: sx.Stage(updates=4000), 10.0: sx.Stage(updates=48_000, stride=4)}
 
 
 def rows():
-    for T, stage in HOW.items():
+    for T, stage in STAGES.items():
         began = time.process_time()
-        s, paths, held = learn(T, 20 * MANY, [stage], jr.key(0))
+        s, paths, held = learn(T, 20 * MANY, stage, jr.key(0))
         trained = time.process_time()
         waves = sx.calibrate(-P + 2 * s + g, held, key=KEY, n=EACH, basis=sx.Fourier.like)
         seconds = time.process_time() - trained

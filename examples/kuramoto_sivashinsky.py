@@ -44,7 +44,7 @@ A, D = sx.Drift(conservation, name="A"), sx.Drift(Dissipation(), name="D")
 P, g = A + D, sx.Diffusion(0.2)
 
 
-def learn(T, many, stages, key, width=24):
+def learn(T, many, stage, key, width=24):
     """A score; the trajectories that it was learned from, and a twentieth that it was not."""
     k, ts, end = jr.split(key, 5), np.linspace(0, T, 101 if T < 4 else 251), dfx.SaveAt(t1=True)
     starts = sx.solve(P + g, jr.normal(k[0], (many, N)) / 2, np.linspace(0, 60, 1501), key=k[1], saveat=end)[:, 0]
@@ -53,13 +53,13 @@ def learn(T, many, stages, key, width=24):
     held, paths = paths[: many // 20], paths[many // 20 :]
     net = sx.nn.DilResNet((N,), width=width, blocks=2, dilations=(1, 2, 4, 8, 4, 2, 1), key=k[3])
     s = sx.Score(sx.nn.Whitened(net, paths, basis=sx.Fourier.like), g, around=D)
-    return sx.fit(-P + 2 * s, paths, key=k[4], curriculum=stages), paths, held
+    return sx.fit(-P + 2 * s, paths, key=k[4], curriculum=[stage]), paths, held
 
 
 def main(preset: Literal["cpu", "smoke"] = "cpu", T: float = 2.0, out: pathlib.Path = pathlib.Path("runs/ks")) -> None:
     """Simulate, learn, judge by held-out trajectories, draw a figure; `smoke` does it in seconds, and means nothing."""
     many, width, updates, batch, n = (8000, 24, 4000, 256, 100) if preset == "cpu" else (400, 2, 10, 8, 20)
-    s, paths, held = learn(T, many, [sx.Stage(updates=updates, batch=batch)], jr.key(0), width)
+    s, paths, held = learn(T, many, sx.Stage(updates=updates, batch=batch), jr.key(0), width)
     print(sx.check_references(P + g, paths, basis=sx.Fourier.like))
     # Are the answers right, wave by wave? And are they better than a linear update of the ensemble?
     print(sx.calibrate(-P + 2 * s + g, held[:n], key=jr.key(1), n=n, basis=sx.Fourier.like))
