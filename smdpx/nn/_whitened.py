@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
@@ -69,7 +70,7 @@ class Whitened(eqx.Module):
         guard: whether there is one; False runs the equation as it is outside of the data too.
 
     Raises:
-        TypeError: paths that are no `Trajectories`: of `FreshPaths`, simulate some.
+        TypeError: paths that are no `Trajectories`: of `FreshPaths`, simulate some; a basis that is no such function.
         ValueError: fewer than 16 trajectories, or a basis that does not fit the state.
 
     Warns:
@@ -105,7 +106,7 @@ class Whitened(eqx.Module):
             )
         known = in_memory(paths)
         one = jtu.tree_map(lambda leaf: jnp.asarray(leaf[0, 0]), known.x)
-        bases = jtu.tree_map(basis, one)
+        bases = jtu.tree_map(lambda x: _checked(basis, x), one)
         self.net = net
         tables = jtu.tree_map(lambda x, L: moments(known, jnp.asarray(x), L), known.x, bases)
         self.scales = Fixed(tables)
@@ -261,6 +262,26 @@ def _between(x: Array, ends: tuple[float, float]) -> Array:
 def _inverse(x: Array) -> Array:
     """1/x, and 0 where x is: what does not vary has no scale, and no part in a score."""
     return jnp.where(x > 0, 1 / jnp.where(x > 0, x, 1), 0)
+
+
+def _checked(basis: Any, x: Array) -> AbstractLinear:
+    """The operator in the basis for one array of the state, or an error that says what a basis is."""
+    mend = "write `sx.Fourier.like`, of channels `lambda x: sx.Fourier.like(x, axes=(0, 1))`."
+    if isinstance(basis, AbstractLinear) or not callable(basis):
+        raise TypeError(
+            "`Whitened(basis=...)` needs a function from one state to an operator in the basis; got "
+            f"{'an operator' if isinstance(basis, AbstractLinear) else type(basis).__name__}: {mend}"
+        )
+    try:
+        made = basis(x)
+        if not isinstance(made, AbstractLinear):
+            raise TypeError(f"it returns {type(made).__name__}, which is no operator")
+        jax.eval_shape(made, x)
+    except (IndexError, TypeError, ValueError) as error:
+        raise type(error)(
+            f"`Whitened(basis=...)` does not fit states of shape {x.shape}: {error} For it {mend}"
+        ) from error
+    return made
 
 
 def _is_basis(leaf: Any) -> bool:

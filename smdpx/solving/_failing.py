@@ -2,14 +2,17 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jax.tree_util as jtu
 
-from .._types import State
-from ..equation._algebra import AbstractDrift
+from .._types import Args, State
+from ..equation._algebra import SDE, AbstractDrift
+from ..equation._conditions import rows, with_rows
 
-__all__ = ["batched", "one_state_given", "without_axis"]
+__all__ = ["batched", "one_state_given", "said_before", "without_axis"]
 
 
 @contextlib.contextmanager
@@ -66,6 +69,33 @@ def one_state_given(drift: AbstractDrift, x: State, name: str | None) -> Iterato
                 f"({why}). Its function sees one sample, without the leading sample axis."
             ) from error
         raise ValueError(f"`{drift!r}` failed at one sample of {whose} ({why}).{without_axis(x, name)}") from error
+
+
+def said_before(equation: AbstractDrift | SDE, x: State, ts: Any, args: Args, i: int, m: int) -> str:
+    """What the drifts themselves say of the step to sample i's m-th state, which is not finite.
+
+    Compiled code cannot raise: a simulator that refuses a mask, a step or a solve that did not converge returns NaN
+    there. Called once more, with numbers, it may say why.
+
+    Args:
+        equation: what was solved.
+        x: its known solutions, samples, then times, in front.
+        ts: the known times.
+        args: the user's, with conditions.
+        i: which sample.
+        m: which of its states.
+    """
+    if m == 0:
+        return ""
+    own = with_rows(args, jtu.tree_map(lambda leaf: leaf[i], rows(args)))
+    before = jtu.tree_map(lambda leaf: jnp.asarray(leaf[i, m - 1]), x)
+    t, dt = jnp.asarray(ts[m - 1], float), jnp.asarray(abs(ts[m] - ts[m - 1]), float)
+    for term in equation.summands:
+        try:
+            term.increment(t, before, dt, own)
+        except Exception as error:  # of the user's code, whatever it is
+            return f"`{term.drift!r}` says of the step there: {type(error).__name__}: {error}"
+    return ""
 
 
 def without_axis(x: State, name: str | None) -> str:

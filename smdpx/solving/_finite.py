@@ -13,7 +13,7 @@ only the last is said: growth may be what its physics does.
 import functools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -29,6 +29,7 @@ from ._validate import check_concrete, check_states, is_concrete
 __all__ = ["NonFiniteWarning", "exploded", "exploded_draws", "finite", "largest", "warn_of_explosions"]
 
 _FAR = 1e4
+_USUAL = "a score that extrapolates outside of its data, or steps that are too long"
 
 
 class NonFiniteWarning(RuntimeWarning):
@@ -173,6 +174,7 @@ def warn_of_explosions(
     like: State | None = None,
     axes: int = 1,
     mend: str | None = None,
+    said: Callable[[int, int], str] | None = None,
 ) -> None:
     """Warn where solutions exploded: how many, the first of which, and from what time on.
 
@@ -185,6 +187,7 @@ def warn_of_explosions(
         like: states whose size is usual. Without them only what has no finite square has exploded.
         axes: how many axes count solutions, 1 or 2.
         mend: what to write instead, where the caller has none of a solve's arguments.
+        said: what the equation's own code says of a sample's m-th state, where times are known.
     """
     if most is None or not is_concrete(most, x, like):
         return
@@ -197,15 +200,21 @@ def warn_of_explosions(
     bad, limits = exploded(x, least, axes=axes, timed=ts is not None)
     if not bad.any():
         return
-    since, see = "", "" if mend else " `saveat=diffrax.SaveAt(t0=True, steps=True)` shows from what time on."
+    why, since, see = (
+        _USUAL,
+        "",
+        "" if mend else " `saveat=diffrax.SaveAt(t0=True, steps=True)` shows from what time on.",
+    )
     if ts is not None:
-        first = float(ts[int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(axis=0)))])
-        since, see, bad = f", from t = {first:g} on", "", bad.any(axis=-1)
+        m = int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(axis=0)))
+        why = said(int(np.argmax(bad[..., m])), m) if said else ""
+        why = f"{why} If it is not that, {_USUAL}" if why else _USUAL
+        since, see, bad = f", from t = {float(ts[m]):g} on", "", bad.any(axis=-1)
     which = first_few(np.flatnonzero(bad.any(axis=0) if axes == 2 else bad))
     out = " (`kept, dropped = sx.finite(samples, xT)`)" if axes == 2 else ""
     warnings.warn(
         f"{bad.sum()} of {bad.size} solutions are not finite or beyond {' and '.join(f'{x:.0e}' for x in limits)} "
-        f"({what} {which}){since}: a score that extrapolates outside of its data, or steps that are too long. Take "
+        f"({what} {which}){since}: {why}. Take "
         f"{mend or 'finer steps near the end, another solver'}, or a network with bounded outputs; or leave them out, "
         f"and count them in what you report{out}.{see}",
         NonFiniteWarning,

@@ -22,6 +22,7 @@ from ..equation._conditions import rows, with_conditions
 from ..equation._score import unrecorded
 from . import _validate as validate
 from ._default_solver import solver_of
+from ._failing import said_before
 from ._finite import largest, warn_of_explosions
 from ._march import Table, march
 from ._numbers import as_arrays, in_one_precision
@@ -102,7 +103,12 @@ def solve(
     """
     how = (solver, stepsize_controller, saveat, adjoint, brownian_path)
     ys, most, _ = solved(equation, x0, ts, key, args, *how)
-    warn_of_explosions(most, ys, "sample", np.asarray(ts) if saveat is None and validate.is_concrete(ts) else None)
+    known = np.asarray(ts) if saveat is None and validate.is_concrete(ts) else None
+
+    def said(i: int, m: int) -> str:
+        return said_before(equation, ys, known, args, i, m) if validate.is_concrete(equation, args) else ""
+
+    warn_of_explosions(most, ys, "sample", known, said=said)
     return ys
 
 

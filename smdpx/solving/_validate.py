@@ -24,7 +24,7 @@ from ..equation._algebra import SDE, AbstractDrift, Forward
 from ..equation._conditions import check_conditions, first_row, hint_of_missing_wrapper, rows, with_rows
 from ..equation._drift import StepDrift, step_drifts
 from ..equation._score import Score
-from ._failing import one_state_given, without_axis
+from ._failing import one_state_given, said_before, without_axis
 from ._foreign import native, numbers_of_times
 
 
@@ -145,7 +145,11 @@ def check_simulation(paths: Any, ts: Any, equation: AbstractDrift | SDE | None =
 
     def mend(i: int, m: int) -> str:
         steps = "Take smaller steps; or state the physics' stiff linear part (a method `linear(t)`), which is then "
-        return nan_in(args, i) or _of_noise(equation, ts, args, i, m) or steps + "solved exactly."
+        return nan_in(args, i) or _of_noise(equation, ts, args, i, m) or said(i, m) or steps + "solved exactly."
+
+    def said(i: int, m: int) -> str:
+        known = equation is not None and ts.ndim == 1 and is_concrete(equation, paths, ts, args)
+        return said_before(equation, paths, ts, args, i, m) if known else ""
 
     _check_all_finite(paths, ts, None, "the simulation", mend)
 
@@ -181,20 +185,21 @@ def _of_noise(equation: AbstractDrift | SDE | None, ts: Any, args: Args, i: int,
 
 
 def _check_all_finite(paths: Any, ts: Any, lengths: Any, name: str, mend: Callable[[int, int], str]) -> None:
-    for leaf in jtu.tree_leaves(paths):
-        if not is_concrete(leaf):
-            continue
-        with jax.ensure_compile_time_eval():  # under the user's jit too, values that are known are looked at
-            finite = np.asarray(_finite_states(leaf))
-        if lengths is not None:
-            finite = finite | (np.arange(leaf.shape[1]) >= np.asarray(lengths)[:, None])
-        if not finite.all():
-            i, m = np.argwhere(~finite)[0]
-            t = f" (t = {float(ts[m] if ts.ndim == 1 else ts[i, m]):g})" if is_concrete(ts) else ""
-            raise ValueError(
-                f"{name} is not finite: trajectory {i} at time index {m}{t} is the first of {(~finite).sum()} bad "
-                f"states. {mend(int(i), int(m))}"
-            )
+    known = [leaf for leaf in jtu.tree_leaves(paths) if is_concrete(leaf)]
+    if not known:
+        return
+    with jax.ensure_compile_time_eval():  # under the user's jit too, values that are known are looked at
+        # All arrays of a state at once: what is NaN first is nearest to the cause.
+        finite = np.logical_and.reduce([np.asarray(_finite_states(leaf)) for leaf in known])
+    if lengths is not None:
+        finite = finite | (np.arange(finite.shape[1]) >= np.asarray(lengths)[:, None])
+    if not finite.all():
+        i, m = np.argwhere(~finite)[0]
+        t = f" (t = {float(ts[m] if ts.ndim == 1 else ts[i, m]):g})" if is_concrete(ts) else ""
+        raise ValueError(
+            f"{name} is not finite: trajectory {i} at time index {m}{t} is the first of {(~finite).sum()} bad "
+            f"states. {mend(int(i), int(m))}"
+        )
 
 
 # One program: primitive by primitive JAX compiles three, and holds a flag for every number.

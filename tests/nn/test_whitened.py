@@ -280,10 +280,35 @@ FRESH = sx.FreshPaths(DECAY + sx.Diffusion(0.5), jnp.ones(4), TS)
                 small(), sx.Trajectories(normal(20, 21), TS), basis=lambda x: sx.Fourier(jnp.ones((4, 3)))
             ),
             ValueError,
-            r"one field of shape \(\)",
+            r"does not fit states of shape \(\): .*one field of shape \(\)",
+        ),
+        (
+            lambda: sx.nn.Whitened(
+                small((3,)),
+                sx.Trajectories(normal(20, 21, 3), TS),
+                basis=lambda x: sx.Fourier.like(x, axes=(0, 1)),
+            ),
+            ValueError,
+            r"states of shape \(3,\): axis 1 is out of bounds.*write `sx.Fourier.like`",
+        ),
+        (
+            lambda: sx.nn.Whitened(
+                small((3,)), sx.Trajectories(normal(20, 21, 3), TS), basis=lambda x: sx.Diagonal(jnp.ones(2))
+            ),
+            TypeError,
+            r"does not fit states of shape \(3,\)",
+        ),
+        (
+            lambda: sx.nn.Whitened(
+                small(),
+                sx.Trajectories(normal(20, 21), TS),
+                basis=sx.Diagonal(jnp.ones(())),  # pyright: ignore[reportArgumentType]
+            ),
+            TypeError,
+            "needs a function from one state to an operator in the basis; got an operator",
         ),
     ],
-    ids=["too few", "fresh paths", "another basis"],
+    ids=["too few", "fresh paths", "another basis", "other axes", "other components", "an operator"],
 )
 def test_what_does_not_fit_is_an_error(make, error, message):
     with pytest.raises(error, match=message):

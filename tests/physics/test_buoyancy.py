@@ -262,8 +262,11 @@ def test_which_of_a_batch_of_masks_is_named():
 def test_under_a_transformation_a_bad_mask_makes_no_field(mask):
     x = jax.jit(FLOW.step)(0.0, b.StaggeredState.zeros(N), DT, mask)
     assert all(jnp.isnan(part).all() for part in x)
-    with pytest.raises(ValueError, match="not finite: trajectory 0 at time index 1"):
-        sx.simulate(P, FLOW.start(1), [0.0, DT], args=sx.PerSample(mask[None]))
+    why = "`obstacles` (must be 1 in solid cells|cover 1 of the inflow's)"
+    with pytest.raises(ValueError, match=f"not finite: trajectory 1 at time index 1 .*`P.x.` says .*: {why}"):
+        sx.simulate(P, FLOW.start(2), [0.0, DT], args=sx.PerSample(jnp.stack([EMPTY, mask])))
+    with pytest.warns(sx.NonFiniteWarning, match=f"1 of 1 solutions .* from t = 0 on: `P.x.` says .*: {why}"):
+        sx.solve(-P, FLOW.start(1), [DT, 0.0], args=sx.PerSample(mask[None]))
 
 
 def test_other_args_than_a_mask_are_told_what_to_write():
@@ -276,6 +279,9 @@ def test_a_pocket_is_simulated_and_said():
     with pytest.warns(UserWarning, match=r"cut the fluid into 2 pockets") as said:
         x = FLOW.step(0.0, noisy(N), DT, mask)
     assert said[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"`obstacles\[1\]` cut .*\(2 of 3 masks") as said:
+        FLOW.obstacles(jnp.stack([EMPTY, mask, mask]))
+    assert len(said) == 1
     out = b.divergence(x.u, x.v) * (1 - mask)
     assert float(jnp.abs(out).max()) < 1e-5
 
@@ -300,7 +306,7 @@ def test_a_pressure_that_does_not_converge_is_never_a_field():
     with pytest.raises(RuntimeError, match=r"`project`: the pressure did not converge. After 1 iterations"):
         b.project(x.u, x.v, MASKS[0], max_iterations=1)
     assert jnp.isnan(jax.jit(hasty.step)(0.0, x, DT, MASKS[0]).u).all()
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match=r"not finite: .* at time index 1 .*did not converge. After 1 iterations"):
         sx.simulate(sx.Drift.from_step(hasty.step), hasty.start(1), [0.0, DT], args=sx.PerSample(MASKS[:1]))
 
 

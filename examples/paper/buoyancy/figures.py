@@ -17,18 +17,26 @@ SHOWN = [
     ("score only", "`2*s`"),
     ("joint", "noise-free, `-P + 2*s`"),
     ("joint", "SDE, `-P + 2*s + g`"),
+    ("split", "flow, `-P + s`"),
+    ("split", "noise-free, `-P + 2*s`"),
     ("split", "SDE, `-P + 2*s + g`"),
 ]
 
 
-def draw(out: pathlib.Path, held: sx.Trajectories, answers: dict[Any, Any], draws: dict[Any, np.ndarray]) -> None:
-    """Write backwards.png, middle.png, posterior.png, ranks.png and backwards.gif, of the first case."""
+def draw(
+    out: pathlib.Path,
+    held: sx.Trajectories,
+    answers: dict[Any, Any],
+    draws: dict[Any, np.ndarray],
+    record: list[dict[str, Any]],
+) -> None:
+    """Write backwards.png, middle.png, posterior.png and backwards.gif, of the first case, and ranks.png of all."""
     mask = np.asarray(held.args.value[0])
     rows = {"truth": _marker(held.x), **{_name(kind): _marker(answers[kind]) for kind in SHOWN}}
     _backwards(out, rows, mask, np.asarray(held.ts))
     _middle(out, held, answers, mask)
     _posterior(out, held, draws, mask)
-    _ranks(out, held, draws)
+    _ranks(out, record)
     _animation(out, rows, mask, np.asarray(held.ts))
 
 
@@ -65,7 +73,7 @@ def _backwards(out: pathlib.Path, rows: dict[str, np.ndarray], mask: np.ndarray,
 
 def _middle(out: pathlib.Path, held: sx.Trajectories, answers: dict[Any, Any], mask: np.ndarray) -> None:
     """Smoke and speed at t = .35, of every method."""
-    states = {"truth": held.x, **{_name(kind): x for kind, x in answers.items() if kind[1] != "flow, `-P + s`"}}
+    states = {"truth": held.x, **{_name(kind): x for kind, x in answers.items()}}
     # Answers of the baselines are of t = .35 alone.
     cells = {
         name: np.asarray(to_channels(type(x)(*(part[0, MIDDLE] if part.ndim == 4 else part[0] for part in x))))
@@ -102,16 +110,23 @@ def _posterior(out: pathlib.Path, held: sx.Trajectories, draws: dict[Any, np.nda
     plt.close(figure)
 
 
-def _ranks(out: pathlib.Path, held: sx.Trajectories, draws: dict[Any, np.ndarray]) -> None:
-    """Ranks of the truth among the samples, over cells and cases."""
-    truth = np.asarray(held.x.marker[:, MIDDLE])
-    figure, ax = plt.subplots(figsize=(5, 3), layout="constrained", dpi=150)
-    for kind, x in draws.items():
-        heights = sx.metrics.rank_histogram(sx.metrics.sbc_ranks(x, truth), len(x))
-        ax.stairs(heights, np.linspace(0, 1, len(heights) + 1), label=_name(kind).replace("\n", " "))
-    ax.axhline(1, color="k", lw=0.8, ls="--")
-    ax.set(xlabel="rank of the truth among samples, marker at t = .35", ylabel="density")
-    ax.legend(fontsize=7)
+def _ranks(out: pathlib.Path, record: list[dict[str, Any]]) -> None:
+    """Ranks of the truth among the samples, over cells and cases, a thin line a seed and a thick one of their mean."""
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained", dpi=150)
+    rows = [row for row in record if "ranks" in row]
+    for ax, (name, where) in zip(
+        axes, {"ranks": "all cells", "ranks, in smoke": "cells with smoke"}.items(), strict=True
+    ):
+        for i, kind in enumerate(dict.fromkeys((row["uses"], row["inference"]) for row in rows)):
+            seeds = [row[name] for row in rows if (row["uses"], row["inference"]) == kind]
+            edges = np.linspace(0, 1, len(seeds[0]) + 1)
+            for heights in seeds:
+                ax.stairs(heights, edges, color=f"C{i}", lw=0.4)
+            ax.stairs(np.mean(seeds, axis=0), edges, color=f"C{i}", lw=1.4, label=_name(kind).replace("\n", " "))
+        ax.axhline(1, color="k", lw=0.8, ls="--")
+        ax.set(xlabel=f"rank of the truth among samples, {where}")
+    axes[0].set_ylabel("density")
+    axes[0].legend(fontsize=6)
     figure.savefig(out / "ranks.png")
     plt.close(figure)
 

@@ -1,4 +1,4 @@
-"""Buoyancy-driven flow around obstacles, backwards from t = .65 to t = 0 (arXiv:2301.10250, §4.3 and appendix E).
+"""Buoyancy-driven flow around obstacles, backwards from t = .65 to t = .01 (arXiv:2301.10250, §4.3 and appendix E).
 
 Smoke rises from an inflow around boxes and discs, which differ from run to run. The solver's steps, run backwards,
 lose their way in tens of frames. Beside them a score learns what blurred states look like: jointly with the step, or
@@ -62,7 +62,7 @@ def main(
     command = f"python examples/paper/buoyancy/main.py --preset {preset} --sigma {sigma:g}"
     record = {"command": command, "versions": versions(), "rows": rows, "CPU s": time.process_time() - began}
     write(out, f"inferences_{preset}{'' if sigma == 0.1 else f'_{sigma:g}'}.json", record)
-    draw(out, held, shown, samples)
+    draw(out, held, shown, samples, rows)
     print(table(rows))
     print(f"Record and figures are in {out}.")
 

@@ -16,7 +16,6 @@ class Preset(NamedTuple):
         runs: trajectories to learn from, each with obstacles of its own.
         cases: others, to ask about.
         draws: posterior samples of each.
-        few: of the cases, those that the two slow baselines answer.
         seeds: trainings.
         width: channels of the dilated network.
         blocks: of it.
@@ -30,7 +29,6 @@ class Preset(NamedTuple):
     runs: int
     cases: int
     draws: int
-    few: int
     seeds: int
     width: int
     blocks: int
@@ -56,15 +54,15 @@ def _stages(*stages: tuple[int, int, float], batch: int = 16) -> tuple[sx.Stage,
 
 PRESETS = {
     "smoke": Preset(
-        12, 16, 2, 20, 1, 1, 4, 1, (1,), _stages((2, 2, 1e-3), batch=4), _stages((2, 2, 1e-3), batch=4), 3,
+        12, 16, 2, 20, 1, 4, 1, (1,), _stages((2, 2, 1e-3), batch=4), _stages((2, 2, 1e-3), batch=4), 3,
     ),
     "cpu": Preset(
-        32, 250, 10, 19, 5, 3, 16, 2, (1, 2, 4, 2),
+        32, 250, 10, 19, 3, 16, 2, (1, 2, 4, 2),
         _stages((2, 1800, 1e-3), (4, 600, 1e-3), (8, 300, 5e-4)), _stages((2, 1500, 1e-3), batch=32), 1000,
     ),
     # The paper's: windows of 2, 4, ..., 20 states, 30 epochs each, with a window from each run an update.
     "paper": Preset(
-        64, 250, 5, 64, 5, 3, 48, 4, (1, 2, 2, 1),
+        64, 250, 5, 64, 3, 48, 4, (1, 2, 2, 1),
         _stages(*((window, 30_000 // window, 1e-4) for window in range(2, 21, 2))),
         _stages((2, 100_000, 1e-4), batch=32), 1000,
     ),

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 _ERRORS = ("reconstruction MSE", "error of the marker", "error of the velocity", "1 - MS-SSIM", "LPIPS")
-_MEASURED = (*_ERRORS, "90 % covers", "spread / error", "CRPS", "CPU s a sample", "exploded", "draws lost")
+_SPREAD = ("90 % covers", "spread / error", "spread / error, in smoke", "CRPS")
+_MEASURED = (*_ERRORS, *_SPREAD, "CPU s a sample", "exploded", "draws lost")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
