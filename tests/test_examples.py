@@ -135,9 +135,9 @@ def test_the_papers_heat_run_prints_records_and_draws(tmp_path_factory):
 def test_the_papers_turbulence_run_prints_records_and_draws(tmp_path_factory):
     folder, done = smoke("paper/turbulence/main.py", tmp_path_factory)
     for row in (
-        "surrogate | no score",
-        "surrogate, then score | SDE",
-        "both at once | flow",
+        "surrogate | no score, `R`",
+        "surrogate, then score | SDE, `R + 2*s + g`",
+        "both at once | flow, `R + s`",
         "ensemble Kalman smoother",
     ):
         assert f"| {row} |" in done.stdout

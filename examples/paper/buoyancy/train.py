@@ -7,6 +7,7 @@ from typing import Any
 import diffrax as dfx
 import jax
 import jax.random as jr
+from devices import over_devices
 
 import smdpx as sx
 from smdpx.physics.buoyancy import OnCells
@@ -49,7 +50,8 @@ def learn(size: Preset, paths: sx.Trajectories, g: sx.Diffusion, seed: int, out:
     def fit(name: str, equation: Any, data: Any, loss: sx.WindowLoss) -> Any:
         print(f"seed {seed}: {name}", flush=True)
         file = out / f"{name}_{seed}.eqx"
-        return sx.fit(equation, data, key=k[1], curriculum=size.stages, loss=loss, checkpoint=file)
+        sharding = over_devices(*(stage.batch for stage in size.stages))
+        return sx.fit(equation, data, key=k[1], curriculum=size.stages, loss=loss, checkpoint=file, sharding=sharding)
 
     return Learned(
         fit("joint", -P + 2 * s, blurred, sx.WindowLoss()),

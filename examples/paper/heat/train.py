@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from devices import over_devices
 
 import smdpx as sx
 from heat.presets import Preset
@@ -56,8 +56,7 @@ def train(
         return [dataclasses.replace(s, trained=how) for s in unstack(trained, preset.seeds)], seconds
     began = time.perf_counter()
     if preset.resumable:
-        mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(AxisType.Auto,))
-        sharding = NamedSharding(mesh, PartitionSpec("batch"))
+        sharding = over_devices(*(stage.batch for stage in curriculum))
         scores = [
             one(
                 key,

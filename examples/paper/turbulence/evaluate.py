@@ -57,8 +57,10 @@ def of_seed(size: Preset, learned: Learned, held: sx.Trajectories, key: jax.Arra
             keys = jr.split(jr.fold_in(key, 100 + i), size.draws)
             row |= spread(np.stack([backwards(equation, solver, held, k)[:, -1] for k in keys]), held.start)
         rows.append(row)
-    refined = _refined(learned, answers["surrogate, then score", "SDE"][:, -1], held, jr.fold_in(key, 200))
-    rows.append({"physics": "surrogate, then score", "inference": "SDE, then Langevin", **refined})
+    kind, x = ("surrogate, then score", "SDE, then Langevin"), answers["surrogate, then score", "SDE"]
+    refined = _refined(learned, x[:, -1], jr.fold_in(key, 200))
+    answers[kind] = np.concatenate([x[:, :-1], refined[:, None]], axis=1)
+    rows.append({"physics": kind[0], "inference": kind[1], **figures(refined, held.start)})
     return rows, answers
 
 
@@ -68,10 +70,10 @@ def backwards(equation: Any, solver: Any, held: sx.Trajectories, key: Any) -> np
     return np.asarray(sx.solve(equation, held.end, np.asarray(held.ts)[::-1], solver=solver or dfx.Euler(), key=key))
 
 
-def _refined(learned: Learned, x: np.ndarray, held: sx.Trajectories, key: jax.Array) -> dict[str, float]:
+def _refined(learned: Learned, x: np.ndarray, key: jax.Array) -> np.ndarray:
     """Langevin steps at t = 0 (appendix F): towards what starts look like, whatever end they are to lead to."""
     step = 0.1 * float(g(0.0)) ** 2
-    return figures(sx.langevin(learned.s, jnp.asarray(x), 0.0, step=step, steps=20, key=key), held.start)
+    return np.asarray(sx.langevin(learned.s, jnp.asarray(x), 0.0, step=step, steps=20, key=key))
 
 
 def classical(size: Preset, paths: sx.Trajectories, held: sx.Trajectories, key: jax.Array) -> dict[str, Any]:

@@ -14,6 +14,8 @@ SHOWN = [
     ("surrogate, then score", "flow"),
     ("surrogate, then score", "noise-free"),
     ("surrogate, then score", "SDE"),
+    ("surrogate, then score", "SDE, then Langevin"),
+    ("surrogate, then score", "split steps"),
     ("both at once", "SDE"),
 ]
 

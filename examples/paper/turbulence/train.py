@@ -7,6 +7,7 @@ from typing import Any
 import diffrax as dfx
 import jax
 import jax.random as jr
+from devices import over_devices
 
 import smdpx as sx
 
@@ -57,7 +58,8 @@ def learn(size: Preset, paths: sx.Trajectories, seed: int, out: pathlib.Path) ->
     def fit(name: str, equation: Any, data: Any, key: jax.Array, stages: Any, **how: Any) -> Any:
         print(f"seed {seed}: {name}", flush=True)
         file = out / f"{name.replace(' ', '_')}_{seed}.eqx"
-        return sx.fit(equation, data, key=key, curriculum=stages, checkpoint=file, **{"loss": EULER, **how})
+        how = {"loss": EULER, "sharding": over_devices(*(stage.batch for stage in stages)), **how}
+        return sx.fit(equation, data, key=key, curriculum=stages, checkpoint=file, **how)
 
     R, s = surrogate(), score(k[1])
     R = fit("surrogate", R, paths, k[2], size.surrogate)
