@@ -111,8 +111,11 @@ def _draws(size: Preset, equation: Any, solver: Any, held: sx.Trajectories, key:
 
 
 def _worth(draws: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """What the spread says of the error: over all cells, and over those where there is smoke."""
-    smoke = truth > _SMOKE
+    """What the spread says of the error: over all cells, and over those where the draws' mean says there is smoke.
+
+    Cells chosen by the truth would be those that even a right posterior has too little smoke in.
+    """
+    smoke = draws.mean(axis=0) > _SMOKE
     inside = {f"{name}, in smoke": value for name, value in spread(draws[:, smoke], truth[smoke]).items()}
     ranks = {"ranks": _ranks(draws, truth), "ranks, in smoke": _ranks(draws[:, smoke], truth[smoke])}
     return spread(draws, truth) | inside | ranks
