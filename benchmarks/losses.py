@@ -1,8 +1,8 @@
-"""Which loss learns a score best: windows of 2 to 32 states, through Euler and Heun, or transitions?
+"""Which loss learns a score best: windows of 2 to 32 states, by methods of first and second order, or transitions?
 
-On noisy Lorenz-63 and on the toy problem, at 100, 10 and 1 % of the trajectories, and with a quarter or a tenth of the
-steps: the error of posterior samples (by the solver that belongs to the loss), the CPU seconds of training, and how
-noisy the gradients are.
+On noisy Lorenz-63, on the toy problem, and on heat of 16 × 16 pixels with a thin network of the paper's kind, at 100,
+10 and 1 % of the trajectories, and with a quarter or a tenth of the steps: the error of posterior samples (by the
+solver that belongs to the loss), the CPU seconds of training, and how noisy the gradients are.
 
 python benchmarks/losses.py
 """
@@ -22,30 +22,54 @@ from _measure import record
 
 import smdpx as sx
 
-# The default of fresh scores is Heun; named, because the score whose gradients are compared remembers its training.
-EULER, HEUN = dfx.Euler(), dfx.Heun()
-METHODS = {
-    "window 2, Euler": (sx.WindowLoss(solver=EULER), 2),
-    "window 2": (sx.WindowLoss(solver=HEUN), 2),
-    "window 4": (sx.WindowLoss(solver=HEUN), 4),
-    "window 8": (sx.WindowLoss(solver=HEUN), 8),
-    "window 32": (sx.WindowLoss(solver=HEUN), 32),
-    "transition": (sx.TransitionLoss(), 2),
-}
 UPDATES, BATCH, DRAWS, KEY = 4000, 256, 2000, jr.key(0)
 
 
 class Problem(NamedTuple):
-    """Physics and noise, starts, times, the network's size, ends to start from, and what draws are held against."""
+    """What is learned, and how long.
+
+    Attributes:
+        P: the physics.
+        g: the noise.
+        starts: of the trajectories.
+        ts: their times.
+        fewer: every how manieth time is kept of few steps.
+        net: the network.
+        ends: what the posterior is asked of.
+        error: what draws are held against.
+        first: the method of first order, for training and sampling.
+        second: that of second order for training. The default of fresh scores; named, because the score whose gradients
+            are compared remembers its training.
+        sampler: that of second order for sampling.
+        updates: of each training.
+        batch: how many windows an update has, given their states.
+        longest: windows that are not too long to train.
+        around: what the score is counted from, if not from the Gaussian of the data.
+    """
 
     P: sx.Drift
     g: sx.Diffusion
     starts: jax.Array
     ts: np.ndarray
     fewer: int
-    net: dict[str, Any]
+    net: Any
     ends: jax.Array
     error: Callable[[jax.Array], dict[str, Any]]
+    first: dfx.AbstractSolver = dfx.Euler()
+    second: dfx.AbstractSolver = dfx.Heun()
+    sampler: dfx.AbstractSolver = dfx.ShARK()
+    updates: int = UPDATES
+    batch: Callable[[int], int] = lambda window: BATCH
+    longest: int = 32
+    around: sx.Drift | None = None
+
+    def methods(self):
+        """Name, loss, states of a window, solver of the draws."""
+        yield "window 2, first order", sx.WindowLoss(solver=self.first), 2, self.first
+        for window in (2, 4, 8, 16, 32):
+            if window <= self.longest:
+                yield f"window {window}", sx.WindowLoss(solver=self.second), window, self.sampler
+        yield "transition", sx.TransitionLoss(), 2, self.sampler
 
 
 def lorenz():
@@ -59,7 +83,7 @@ def lorenz():
         apart = [float(sx.metrics.energy_distance(x0[:, i], truth.samples[:, i])) for i in range(4)]
         return {"energy distance": apart, "own error": truth.error.tolist()}
 
-    return Problem(P, g, attractor[:5000], TS, 4, {"shape": (3,), "widths": (64, 64, 64)}, xT, error)
+    return Problem(P, g, attractor[:5000], TS, 4, sx.nn.MLP(shape=(3,), widths=(64, 64, 64), key=k[5]), xT, error)
 
 
 def toy():
@@ -70,12 +94,43 @@ def toy():
     truth = exact.component_probabilities(10.0, ends)[:, 1]
     starts = jnp.where(jnp.arange(2500) % 2 == 0, 1.0, -1.0)
     ts = 10 * np.linspace(0.0, 1.0, 501) ** 1.5
-    return Problem(
-        P, g, starts, ts, 10, {}, ends, lambda x0: {"P(+1) off": float(jnp.abs(jnp.mean(x0 > 0, axis=0) - truth).max())}
-    )
+
+    def error(x0):
+        return {"P(+1) off": float(jnp.abs(jnp.mean(x0 > 0, axis=0) - truth).max())}
+
+    return Problem(P, g, starts, ts, 10, sx.nn.MLP(key=jr.split(KEY, 6)[5]), ends, error)
 
 
-def gradient_noise(reverse, loss, trained, paths, window):
+def heat():
+    """Fields of 16 × 16 pixels that conduct heat, whose posterior is closed form; by a convolutional network.
+
+    Counted from the physics, between the moments of pixels: that the score is a filter, the network has to learn. It is
+    evaluated equally often for windows of any length, by smaller batches.
+    """
+    n, T = 16, 0.2
+    exact = sx.exact.LinearGaussianField(sx.exact.power_law_field(n), g=0.1)
+    x0 = jax.vmap(lambda key: exact.sample_prior(key=key))(jr.split(KEY, 5016))
+    xT = jax.vmap(lambda x, key: exact.simulate(T, x, key=key))(x0[-16:], jr.split(jr.key(1), 16))
+    mean = jax.vmap(lambda x: exact.posterior_mean(T, x))(xT)
+    waves = np.fft.fftfreq(n, 1 / n)
+    rings = np.rint(np.hypot(*np.meshgrid(waves, waves))).astype(int)
+    deviation = np.sqrt(np.asarray(exact.posterior_variances(T)))
+
+    def error(x0):
+        modes = np.fft.fft2(np.asarray(x0 - mean), norm="ortho")
+        z = [modes[..., rings == k] / deviation[rings == k] for k in range(1, n // 2 + 1)]
+        means = [float(np.sqrt(np.mean(np.abs(ring.mean(axis=0)) ** 2))) for ring in z]
+        variances = [float(np.mean(ring.var(axis=0, ddof=1))) for ring in z]
+        return {"mean off": max(means), "variance": [min(variances), max(variances)]}
+
+    P, g = sx.Drift(sx.physics.Heat(n)), sx.Diffusion(0.1)
+    net = sx.nn.ResNet((n, n), width=8, blocks=1, key=jr.split(KEY, 6)[5])
+    how = {"first": sx.ExponentialEuler(), "second": sx.ExponentialHeun(), "sampler": sx.ExponentialHeun()}
+    ts, batch = T * np.linspace(0.0, 1.0, 33) ** 2, lambda window: max(1, 64 // (window - 1))
+    return Problem(P, g, x0[:5000], ts, 4, net, xT, error, **how, updates=1000, batch=batch, longest=8, around=P)
+
+
+def gradient_noise(reverse, loss, trained, paths, window, batch):
     """E|∇ - E∇|² / |ΔE∇|²: a batch's noise beside what changes in the mean where all weights are a tenth larger.
 
     Of one trained score for all losses, so that they differ in nothing else.
@@ -86,7 +141,7 @@ def gradient_noise(reverse, loss, trained, paths, window):
     @jax.jit
     def gradients(params):
         def gradient(key):
-            windows, args = source.draw(size=window, stride=1, batch=BATCH, key=key)
+            windows, args = source.draw(size=window, stride=1, batch=batch, key=key)
             return jax.grad(lambda p: loss(reverse + 2 * eqx.combine(p, rest), windows, key, args))(params)
 
         return jax.lax.map(gradient, jr.split(KEY, 64))
@@ -98,24 +153,26 @@ def gradient_noise(reverse, loss, trained, paths, window):
 
 
 def rows():
-    for problem in (lorenz, toy):
-        P, g, starts, ts, fewer, net, ends, error = problem()
-        for share, stride in ((1.0, 1), (0.1, 1), (0.01, 1), (1.0, fewer)):
-            paths = sx.simulate(P + g, starts[: round(share * len(starts))], ts[::stride], key=jr.split(KEY, 6)[2])
+    for make in (lorenz, toy, heat):
+        problem = make()
+        P, g, starts = problem.P, problem.g, problem.starts
+        for share, stride in ((1.0, 1), (0.1, 1), (0.01, 1), (1.0, problem.fewer)):
+            few = starts[: round(share * len(starts))]
+            paths = sx.simulate(P + g, few, problem.ts[::stride], key=jr.split(KEY, 6)[2])
             common = None
-            for name, (loss, window) in METHODS.items():
+            for name, loss, window, solver in problem.methods():
                 if window > 8 and (share < 1 or stride > 1):  # minutes each
                     continue
-                s = sx.Score(sx.nn.Whitened(sx.nn.MLP(**net, key=jr.split(KEY, 6)[5]), paths), g)
-                curriculum, started = [sx.Stage(window, UPDATES, 2e-3, batch=BATCH)], time.process_time()
+                batch = problem.batch(window)
+                s = sx.Score(sx.nn.Whitened(problem.net, paths), g, around=problem.around)
+                curriculum, started = [sx.Stage(window, problem.updates, 2e-3, batch=batch)], time.process_time()
                 s = sx.fit(-P + 2 * s, paths, key=KEY, loss=loss, curriculum=curriculum)
                 seconds, common = time.process_time() - started, s if common is None else common
-                solver = EULER if "Euler" in name else dfx.ShARK()
-                x0 = sx.posterior(-P + 2 * s + g, ends, paths.ts[::-1], DRAWS, key=KEY, solver=solver)
-                noise = gradient_noise(-P, loss, common, paths, window)
-                row = {"problem": problem.__name__, "loss": name, "trajectories": len(paths)}
+                x0 = sx.posterior(-P + 2 * s + g, problem.ends, paths.ts[::-1], DRAWS, key=KEY, solver=solver)
+                noise = gradient_noise(-P, loss, common, paths, window, batch)
+                row = {"problem": make.__name__, "loss": name, "trajectories": len(paths)}
                 row |= {"steps": len(paths.ts) - 1, "training CPU s": seconds}
-                yield row | error(x0) | {"gradient noise": noise}
+                yield row | problem.error(x0) | {"gradient noise": noise}
 
 
 if __name__ == "__main__":

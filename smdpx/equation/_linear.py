@@ -95,7 +95,8 @@ class AbstractLinear(eqx.Module):
         if type(other) is not type(self):
             raise TypeError(
                 f"The stiff linear parts of one equation must be diagonal in one basis; got {type(self).__name__} "
-                f"and {type(other).__name__}. State both in the same one."
+                f"and {type(other).__name__}. State both in the same one; the score's, between the "
+                "data's moments, is Fourier's by `nn.Whitened(net, paths, basis=sx.Fourier.like)`."
             )
         try:
             rates = jnp.add(*jnp.broadcast_arrays(self.rates, other.rates))

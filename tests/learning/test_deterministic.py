@@ -47,12 +47,14 @@ def learned(paths, solver):
 
 
 def drawn(s, noise=g, C=2):
-    draws = np.asarray(sx.posterior(-P + C * s + noise, X_T, TS[::-1], 4000, key=KEY[1]))
+    draws = np.asarray(sx.posterior(-P + C * s + noise, X_T, TS[::-1], 40_000, key=KEY[1]))
     return draws.mean(axis=0), draws.var(axis=0)
 
 
 def agree(found, mean, var):
-    np.testing.assert_allclose(found[0], mean * np.asarray(X_T), rtol=0.05, atol=0.02)
+    exact = mean * np.asarray(X_T)
+    # By chance the mean of 40,000 draws is off by .002, and that of x_T = 0 has no size of its own.
+    assert (np.abs(found[0] - exact) <= np.where(exact == 0, 0.01, 0.05 * np.abs(exact))).all()
     np.testing.assert_allclose(found[1], var, rtol=0.1)
 
 

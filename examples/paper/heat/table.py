@@ -60,12 +60,13 @@ def posterior_table(folder: pathlib.Path, preset: str) -> str:
 def windows_table(folder: pathlib.Path, preset: str) -> str:
     """Reconstruction and distance against the size of the windows."""
     lines = [
-        "| S_max | reconstruction, 10⁻⁵: mean | sample | flow | MSE to x₀: mean | sample |",
-        "|---|---|---|---|---|---|",
+        "| S_max | reconstruction, 10⁻⁵: mean | sample | flow | MSE to x₀: mean | sample | flow | spectrum: sample |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in read(folder, f"windows_{preset}.json"):
         cells = [_cell([seed[name] for seed in row["seeds"]], "reconstruction") for name in EQUATIONS]
-        cells += [_cell([seed[name] for seed in row["seeds"]], "distance") for name in [*EQUATIONS][:2]]
+        cells += [_cell([seed[name] for seed in row["seeds"]], "distance") for name in EQUATIONS]
+        cells += [_cell([seed["posterior sample"] for seed in row["seeds"]], "spectral")]
         lines.append(f"| {row['S_max']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
