@@ -4,9 +4,11 @@ On noisy Lorenz-63, on the toy problem, and on heat of 16 × 16 pixels with a th
 10 and 1 % of the trajectories, and with a quarter or a tenth of the steps: the error of posterior samples (by the
 solver that belongs to the loss), the CPU seconds of training, and how noisy the gradients are.
 
-python benchmarks/losses.py
+python benchmarks/losses.py         # Lorenz-63 and the toy
+python benchmarks/losses.py heat
 """
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,7 +24,7 @@ from _measure import record
 
 import smdpx as sx
 
-UPDATES, BATCH, DRAWS, KEY = 4000, 256, 2000, jr.key(0)
+KEY = jr.key(0)
 
 
 class Problem(NamedTuple):
@@ -42,6 +44,7 @@ class Problem(NamedTuple):
             are compared remembers its training.
         sampler: that of second order for sampling.
         updates: of each training.
+        draws: of each end.
         batch: how many windows an update has, given their states.
         longest: windows that are not too long to train.
         around: what the score is counted from, if not from the Gaussian of the data.
@@ -58,14 +61,15 @@ class Problem(NamedTuple):
     first: dfx.AbstractSolver = dfx.Euler()
     second: dfx.AbstractSolver = dfx.Heun()
     sampler: dfx.AbstractSolver = dfx.ShARK()
-    updates: int = UPDATES
-    batch: Callable[[int], int] = lambda window: BATCH
+    updates: int = 4000
+    draws: int = 2000
+    batch: Callable[[int], int] = lambda window: 256
     longest: int = 32
     around: sx.Drift | None = None
 
     def methods(self):
         """Name, loss, states of a window, solver of the draws."""
-        yield "window 2, first order", sx.WindowLoss(solver=self.first), 2, self.first
+        yield f"window 2, {type(self.first).__name__}", sx.WindowLoss(solver=self.first), 2, self.first
         for window in (2, 4, 8, 16, 32):
             if window <= self.longest:
                 yield f"window {window}", sx.WindowLoss(solver=self.second), window, self.sampler
@@ -77,7 +81,7 @@ def lorenz():
     k = jr.split(KEY, 6)
     attractor = on_attractor(100_000, k[0], k[1])
     xT = sx.simulate(P + g, attractor[-4:], TS, key=k[3]).end
-    truth = sx.exact.neighbours(P + g, attractor, TS, xT, DRAWS, key=k[4], simulations=2_000_000)
+    truth = sx.exact.neighbours(P + g, attractor, TS, xT, 2000, key=k[4], simulations=2_000_000)
 
     def error(x0):
         apart = [float(sx.metrics.energy_distance(x0[:, i], truth.samples[:, i])) for i in range(4)]
@@ -127,7 +131,9 @@ def heat():
     net = sx.nn.ResNet((n, n), width=8, blocks=1, key=jr.split(KEY, 6)[5])
     how = {"first": sx.ExponentialEuler(), "second": sx.ExponentialHeun(), "sampler": sx.ExponentialHeun()}
     ts, batch = T * np.linspace(0.0, 1.0, 33) ** 2, lambda window: max(1, 64 // (window - 1))
-    return Problem(P, g, x0[:5000], ts, 4, net, xT, error, **how, updates=1000, batch=batch, longest=8, around=P)
+    return Problem(
+        P, g, x0[:5000], ts, 4, net, xT, error, **how, updates=2000, draws=200, batch=batch, longest=8, around=P
+    )
 
 
 def gradient_noise(reverse, loss, trained, paths, window, batch):
@@ -152,8 +158,8 @@ def gradient_noise(reverse, loss, trained, paths, window, batch):
     return noise / sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(change))
 
 
-def rows():
-    for make in (lorenz, toy, heat):
+def rows(*problems):
+    for make in problems:
         problem = make()
         P, g, starts = problem.P, problem.g, problem.starts
         for share, stride in ((1.0, 1), (0.1, 1), (0.01, 1), (1.0, problem.fewer)):
@@ -168,7 +174,7 @@ def rows():
                 curriculum, started = [sx.Stage(window, problem.updates, 2e-3, batch=batch)], time.process_time()
                 s = sx.fit(-P + 2 * s, paths, key=KEY, loss=loss, curriculum=curriculum)
                 seconds, common = time.process_time() - started, s if common is None else common
-                x0 = sx.posterior(-P + 2 * s + g, problem.ends, paths.ts[::-1], DRAWS, key=KEY, solver=solver)
+                x0 = sx.posterior(-P + 2 * s + g, problem.ends, paths.ts[::-1], problem.draws, key=KEY, solver=solver)
                 noise = gradient_noise(-P, loss, common, paths, window, batch)
                 row = {"problem": make.__name__, "loss": name, "trajectories": len(paths)}
                 row |= {"steps": len(paths.ts) - 1, "training CPU s": seconds}
@@ -176,4 +182,10 @@ def rows():
 
 
 if __name__ == "__main__":
-    record("losses", "python benchmarks/losses.py", rows())
+    match sys.argv[1:]:
+        case []:
+            record("losses", "python benchmarks/losses.py", rows(lorenz, toy))
+        case ["heat"]:
+            record("losses_heat", "python benchmarks/losses.py heat", rows(heat))
+        case _:
+            sys.exit(__doc__)
