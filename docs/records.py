@@ -217,6 +217,22 @@ def benchmark_losses() -> str:
     return unbroken("\n\n".join(tables)) + f"\n\nThe brute force's own error: {own}. {_source(record)}"
 
 
+def benchmark_losses_heat() -> str:
+    """The same by a convolutional network of fields that conduct heat."""
+    record = _read("benchmark_losses_heat.json")
+    if record is None:
+        return _not_run("python benchmarks/losses.py heat")
+    heads = ("trajectories", "steps", "loss", "mean off, sd", "variance ratio", "training, CPU s", "gradient noise")
+    cells = []
+    for row in record["rows"]:
+        least, most = row["variance"]
+        what = [f"{row['trajectories']:,}", str(row["steps"]), row["loss"], f"{row['mean off']:.2f}"]
+        cells.append(
+            [*what, f"{least:.2f} to {most:.2f}", f"{row['training CPU s']:.0f}", f"{row['gradient noise']:.3g}"]
+        )
+    return unbroken(markdown(heads, cells)) + f"\n\n{_source(record)}"
+
+
 def benchmark_kuramoto_sivashinsky() -> str:
     """Kuramoto-Sivashinsky backwards, a column for each time."""
     record = _read("benchmark_kuramoto_sivashinsky.json")
@@ -249,6 +265,11 @@ def benchmark_lorenz96() -> str:
 def benchmark_problems() -> str:
     """Problems of other scales, kinds and clocks by the library's defaults."""
     return _simple("benchmark_problems.json", "python benchmarks/problems.py")
+
+
+def benchmark_particles() -> str:
+    """What a particle smoother makes of vectors."""
+    return _simple("benchmark_particles.json", "python benchmarks/particles.py")
 
 
 def benchmark_peers() -> str:
