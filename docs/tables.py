@@ -63,7 +63,7 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def written(value: Any) -> str:
     """What stands in a cell: of a number three digits, of a list its range."""
     if isinstance(value, list):
-        return " to ".join(map(written, value))
+        return (" to " if len(value) == 2 else " / ").join(map(written, value))
     if isinstance(value, float) and abs(value) >= 1000:
         return f"{value:,.0f}"
     if isinstance(value, float):
