@@ -126,7 +126,7 @@ def _ranks(out: pathlib.Path, record: list[dict[str, Any]]) -> None:
         ax.axhline(1, color="k", lw=0.8, ls="--")
         ax.set(xlabel=f"rank of the truth among samples, {where}")
     axes[0].set_ylabel("density")
-    axes[0].legend(fontsize=6)
+    axes[1].legend(fontsize=6, loc="upper center")
     figure.savefig(out / "ranks.png")
     plt.close(figure)
 

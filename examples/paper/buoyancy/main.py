@@ -4,7 +4,7 @@ Smoke rises from an inflow around boxes and discs, which differ from run to run.
 lose their way in tens of frames. Beside them a score learns what blurred states look like: jointly with the step, or
 after it. A score without physics, L-BFGS and diffusion posterior sampling through the simulator stand beside.
 
-python examples/paper/buoyancy/main.py                    # cpu: 32 × 32, three seeds, on two cores
+python examples/paper/buoyancy/main.py                    # cpu: 32 × 32, three seeds; 40 minutes of a core
 python examples/paper/buoyancy/main.py --preset smoke     # a minute; its numbers mean nothing
 python examples/paper/buoyancy/main.py --preset paper     # 64 × 64, the paper's schedule, for GPUs; resumes
 """
