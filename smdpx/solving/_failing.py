@@ -94,7 +94,7 @@ def said_before(equation: AbstractDrift | SDE, x: State, ts: Any, args: Args, i:
         try:
             term.increment(t, before, dt, own)
         except Exception as error:  # of the user's code, whatever it is
-            return f"`{term.drift!r}` says of the step there: {type(error).__name__}: {error}"
+            return f"`{term.drift!r}` says of the step there: {type(error).__name__}: {str(error).removesuffix('.')}."
     return ""
 
 

@@ -1,6 +1,9 @@
 """What is not finite is never returned in silence."""
 
+from typing import NamedTuple
+
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -170,3 +173,31 @@ def test_finite_wants_draws_and_cases():
 def test_finite_wants_the_end_states_of_the_samples(samples, xT, says):
     with pytest.raises(ValueError, match=says):
         sx.finite(samples, xT)
+
+
+class Tank(eqx.Module):
+    """A step that knows when it cannot be taken, and can say so only where numbers are known."""
+
+    def __call__(self, x, dt):
+        empty = x.level < dt
+        if not isinstance(empty, jax.core.Tracer) and empty:
+            raise RuntimeError(f"the tank is empty at {float(x.level):g}")
+        return x._replace(level=jnp.where(empty, jnp.nan, x.level - dt), flow=x.flow)
+
+
+class Water(NamedTuple):
+    level: jax.Array
+    flow: jax.Array
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_where_a_step_returns_nan_its_own_code_is_asked_why(backwards):
+    P = sx.Drift.from_step(Tank(), reverse=Tank())
+    x0, ts = Water(jnp.array([9.0, 2.5]), jnp.ones(2)), [0.0, 1.0, 2.0, 3.0, 4.0]
+    why = r"`P\(x\)` says of the step there: RuntimeError: the tank is empty at 0.5"
+    if backwards:
+        with pytest.warns(sx.NonFiniteWarning, match=rf"1 of 2 .*\(sample 1\), from t = 1 on: {why}\. If it is not"):
+            sx.solve(-P, x0, ts[::-1])
+    else:
+        with pytest.raises(ValueError, match=rf"trajectory 1 at time index 3 \(t = 3\) .* 2 bad states\. {why}\.$"):
+            sx.simulate(P, x0, ts)
