@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.core import Tracer
 
 import smdpx as sx
 
@@ -180,7 +181,7 @@ class Tank(eqx.Module):
 
     def __call__(self, x, dt):
         empty = x.level < dt
-        if not isinstance(empty, jax.core.Tracer) and empty:
+        if not isinstance(empty, Tracer) and empty:
             raise RuntimeError(f"the tank is empty at {float(x.level):g}")
         return x._replace(level=jnp.where(empty, jnp.nan, x.level - dt), flow=x.flow)
 

@@ -100,11 +100,13 @@ def of_seed(
 
 def _draws(size: Preset, equation: Any, solver: Any, held: sx.Trajectories, key: jax.Array) -> tuple[np.ndarray, float]:
     """The marker at t = .35 of those draws that are finite in all cases, and the CPU seconds of a sample."""
-    draws = []
-    for k in jr.split(key, size.draws):
-        draws.append(at(backwards(equation, solver, held, k, MIDDLE), 0).marker)
-        if len(draws) == 1:  # compilation, which is the first's, is not counted
-            began = time.process_time()
+    keys = jr.split(key, size.draws)
+
+    def draw(key: jax.Array) -> np.ndarray:
+        return at(backwards(equation, solver, held, key, MIDDLE), 0).marker
+
+    first, began = draw(keys[0]), time.process_time()  # compilation, which is the first's, is not counted
+    draws = [first, *map(draw, keys[1:])]
     seconds = (time.process_time() - began) / ((size.draws - 1) * len(held))
     x = np.stack(draws)
     return x[_finite(x)], seconds
