@@ -20,6 +20,7 @@ from ..equation._score import scores
 from ..learning._progress import logger
 from ..learning._sharding import pieces, take
 from ..solving import _validate as validate
+from ..solving._failing import said_at_the_end
 from ..solving._finite import first_few, warn_of_explosions
 from ..solving._options import whole_number
 from ..solving._solve import plainly, solved
@@ -132,7 +133,8 @@ def posterior(
         left.append(outside)
     samples = _draws_first(parts, cases, n, keep == "end")
     times = np.asarray(ts) if keep == "all" and validate.is_concrete(ts) else None
-    warn_of_explosions(most, samples, "case", times, like=xT, axes=2)
+    said = said_at_the_end(equation, xT, ts, args)
+    warn_of_explosions(most, samples, "case", times, like=xT, axes=2, said=said)
     _report_guard(left, cases, n)
     return samples
 

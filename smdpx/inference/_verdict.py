@@ -18,7 +18,8 @@ _MENDS = {
     "exploded draws": "Give more trajectories, so that fewer draws leave what was seen; then finer steps near the "
     "start, another solver, and `sx.check_references`. Where the network is not in `nn.Whitened`, take its guard.",
     "biased": "Train longer, or give more trajectories; then look at what the score is counted from "
-    "(`sx.check_references`), finer steps, or a solver of second order (`diffrax.ShARK()`).",
+    "(`sx.check_references`), finer steps, or, of physics that has a rate, a solver of second order "
+    "(`diffrax.ShARK()`).",
     "overconfident": "Give more trajectories, or keep the weights that are best for some that are held out, "
     "`fit(validation=0.1)` (a score that has learned its own by heart spreads too little); then finer steps, another "
     "solver, and `sx.check_references`.",

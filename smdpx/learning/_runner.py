@@ -11,11 +11,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import jax.tree_util as jtu
 import numpy as np
 
 from .._types import Args, Key
+from ..equation._algebra import Reverse
 from ..equation._score import scores
 from ..equation._trained import Trained
+from ..solving._failing import said_before
 from ..solving._numbers import as_arrays
 from ..solving._validate import is_concrete, nan_in
 from ._checkpoint import Checkpoint
@@ -29,6 +32,8 @@ __all__ = ["FitDiverged", "Job", "run_on_host", "run_traced"]
 
 # Updates before the first look at the loss.
 _FIRST = 10
+# Windows that are looked at where no update was possible.
+_LOOKED_AT = 16
 # A perfect one-step loss is about 1 in units of the noise, and untrained networks of the right scale are near it.
 _FAR_OFF = 1e4
 # The loss of data whose noise is a fifth of what g says; and updates after which it means something.
@@ -179,7 +184,9 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
                 if not bool(state.finite):
                     trained = training.trained(_kept(state, best), job.how)
                     last = float(state.last) if int(state.update) else math.nan
-                    raise FitDiverged(done + int(state.update), stage.window, last, trained, nan_in(args))
+                    update = done + int(state.update)
+                    cause = nan_in(args) or ("" if update else _said(job, stage))
+                    raise FitDiverged(update, stage.window, last, trained, cause)
                 summed += float(state.loss)  # waits for the device: the one sync of a piece
                 if index == since == 0 and stop <= _FIRST and training.loss.in_noise:
                     _warn_of_scales(summed / stop)
@@ -202,6 +209,15 @@ def run_on_host(job: Job, callback: Callable[[Progress], Any] | None, checkpoint
                 _warn_where_none_is_finite(best, stage)
     _warn_of_little_noise(mean, job)
     return training.trained(average, job.how)
+
+
+def _said(job: Job, stage: Stage) -> str:
+    """What the untrained equation's own code says of steps of this length from some of the data, if it refuses one."""
+    windows, args = job.source.draw(size=stage.window, stride=stage.stride, batch=_LOOKED_AT, key=job.key)
+    back = -1 if job.training.equation.direction is Reverse else 1
+    x = jtu.tree_map(lambda leaf: leaf[:, ::back], windows.x)
+    told = (said_before(job.training.equation, x, t[::back], args, i, 1) for i, t in enumerate(np.asarray(windows.t)))
+    return next(filter(None, told), "")
 
 
 def _piece(job: Job, stage: Stage, start: TrainingState, stop: int, key: Key) -> TrainingState:

@@ -20,6 +20,7 @@ from ..equation._algebra import AbstractDrift
 from ..equation._conditions import first_row, rows, with_rows
 from ..equation._drift import step_drifts
 from . import _validate as validate
+from ._failing import said_before
 from ._terms import over_samples, sign_of
 
 __all__ = ["StepReport", "check"]
@@ -83,7 +84,8 @@ def check(
 
     Raises:
         TypeError: what is no drift, an SDE say; or within `jax.jit`.
-        ValueError: dt not positive or not the one that a step accepts, or states that the drift does not return alike.
+        ValueError: dt not positive or not the one that a step accepts, states that the drift does not return alike, or
+            a step that is not finite: with what the step's own code says of it.
 
     >>> import jax.numpy as jnp, smdpx as sx
     >>> P = sx.Drift.from_step(lambda x, dt: x - dt * jnp.sin(x), reverse=sx.negative_step)
@@ -117,6 +119,7 @@ def check(
     step = eqx.filter_jit(lambda x, values: advance(now, x, dt, with_rows(args, values)))
     jointly = eqx.filter_jit(all_advance)
     together = jointly(now, x, length)
+    _raise_unless_finite(drift, x, together, (t, dt), args)
     alone = [step(take(x, i), take(rows(args), i)) for i in range(jax.tree.leaves(x)[0].shape[0])]
     joined = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
     of_one = lambda v: ravel_pytree(advance(now, unravel(v), dt, first_row(args)))[0]  # noqa: E731
@@ -127,6 +130,19 @@ def check(
         _distance(together, joined) / _norm(together),
         _zero_error(jointly(now, x, np.zeros_like(length)), x) if fixed is None else None,
     )
+
+
+def _raise_unless_finite(drift: AbstractDrift, x: State, after: State, times: tuple[float, float], args: Args) -> None:
+    finite = [np.isfinite(np.asarray(leaf)).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(after)]
+    bad = np.flatnonzero(~np.logical_and.reduce(finite))
+    if bad.size:
+        t, dt = times
+        before = jax.tree.map(lambda leaf: leaf[:, None], x)
+        why = said_before(drift, before, np.array([t, t + sign_of(drift) * dt]), args, int(bad[0]), 1)
+        raise ValueError(
+            f"`check`: a step of dt = {dt:g} is not finite from sample {bad[0]}, the first of {bad.size}. "
+            f"{why or 'Take a smaller one.'}"
+        )
 
 
 def _norm(x: State) -> float:

@@ -1,18 +1,19 @@
 """What to say of a user's function that fails at a state: what it was given, and what to write."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+from jax.core import Tracer
 
 from .._types import Args, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import rows, with_rows
 
-__all__ = ["batched", "one_state_given", "said_before", "without_axis"]
+__all__ = ["batched", "one_state_given", "said_at_the_end", "said_before", "without_axis"]
 
 
 @contextlib.contextmanager
@@ -75,17 +76,17 @@ def said_before(equation: AbstractDrift | SDE, x: State, ts: Any, args: Args, i:
     """What the drifts themselves say of the step to sample i's m-th state, which is not finite.
 
     Compiled code cannot raise: a simulator that refuses a mask, a step or a solve that did not converge returns NaN
-    there. Called once more, with numbers, it may say why.
+    there. Called once more, with numbers, it may say why. Nothing is said of what is not known, under a transformation.
 
     Args:
         equation: what was solved.
-        x: its known solutions, samples, then times, in front.
-        ts: the known times.
+        x: its solutions, samples, then times, in front.
+        ts: the times.
         args: the user's, with conditions.
         i: which sample.
         m: which of its states.
     """
-    if m == 0:
+    if m == 0 or any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves((equation, x, ts, args))):
         return ""
     own = with_rows(args, jtu.tree_map(lambda leaf: leaf[i], rows(args)))
     before = jtu.tree_map(lambda leaf: jnp.asarray(leaf[i, m - 1]), x)
@@ -96,6 +97,12 @@ def said_before(equation: AbstractDrift | SDE, x: State, ts: Any, args: Args, i:
         except Exception as error:  # of the user's code, whatever it is
             return f"`{term.drift!r}` says of the step there: {type(error).__name__}: {str(error).removesuffix('.')}."
     return ""
+
+
+def said_at_the_end(equation: AbstractDrift | SDE, xT: State, ts: Any, args: Args) -> Callable[[int, int], str]:
+    """The same of the first step from an end state, whatever the m: of later states nothing was kept."""
+    whole = jtu.tree_map(lambda leaf: leaf[:, None], xT)
+    return lambda i, m: said_before(equation, whole, ts, args, i, 1)
 
 
 def without_axis(x: State, name: str | None) -> str:

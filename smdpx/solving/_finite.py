@@ -30,6 +30,7 @@ __all__ = ["NonFiniteWarning", "exploded", "exploded_draws", "finite", "largest"
 
 _FAR = 1e4
 _USUAL = "a score that extrapolates outside of its data, or steps that are too long"
+_UNSCORED = "steps that are too long"
 
 
 class NonFiniteWarning(RuntimeWarning):
@@ -175,6 +176,7 @@ def warn_of_explosions(
     axes: int = 1,
     mend: str | None = None,
     said: Callable[[int, int], str] | None = None,
+    scored: bool = True,
 ) -> None:
     """Warn where solutions exploded: how many, the first of which, and from what time on.
 
@@ -187,7 +189,8 @@ def warn_of_explosions(
         like: states whose size is usual. Without them only what has no finite square has exploded.
         axes: how many axes count solutions, 1 or 2.
         mend: what to write instead, where the caller has none of a solve's arguments.
-        said: what the equation's own code says of a sample's m-th state, where times are known.
+        said: what the equation's own code says of the step to a sample's (or case's) m-th state; 1 where no times are.
+        scored: whether the equation has a score, which may be the cause.
     """
     if most is None or not is_concrete(most, x, like):
         return
@@ -200,23 +203,21 @@ def warn_of_explosions(
     bad, limits = exploded(x, least, axes=axes, timed=ts is not None)
     if not bad.any():
         return
-    why, since, see = (
-        _USUAL,
-        "",
-        "" if mend else " `saveat=diffrax.SaveAt(t0=True, steps=True)` shows from what time on.",
-    )
+    since, see, m = "", "" if mend else " `saveat=diffrax.SaveAt(t0=True, steps=True)` shows from what time on.", 1
+    first = bad
     if ts is not None:
         m = int(np.argmax(bad.reshape(-1, bad.shape[-1]).any(axis=0)))
-        why = said(int(np.argmax(bad[..., m])), m) if said else ""
-        why = f"{why} If it is not that, {_USUAL}" if why else _USUAL
-        since, see, bad = f", from t = {float(ts[m]):g} on", "", bad.any(axis=-1)
+        since, see, first, bad = f", from t = {float(ts[m]):g} on", "", bad[..., m], bad.any(axis=-1)
+    why = said(int(np.argmax(first.any(axis=0) if axes == 2 else first)), m) if said else ""
+    usual = _USUAL if scored else _UNSCORED
+    why = f"{why} If it is not that, {usual}" if why else usual
     which = first_few(np.flatnonzero(bad.any(axis=0) if axes == 2 else bad))
     out = " (`kept, dropped = sx.finite(samples, xT)`)" if axes == 2 else ""
     warnings.warn(
         f"{bad.sum()} of {bad.size} solutions are not finite or beyond {' and '.join(f'{x:.0e}' for x in limits)} "
         f"({what} {which}){since}: {why}. Take "
-        f"{mend or 'finer steps near the end, another solver'}, or a network with bounded outputs; or leave them out, "
-        f"and count them in what you report{out}.{see}",
+        f"{mend or 'finer steps near the end, another solver'}{', or a network with bounded outputs' * scored}; or "
+        f"leave them out, and count them in what you report{out}.{see}",
         NonFiniteWarning,
         stacklevel=3,  # the line that called `posterior` or `solve`
     )

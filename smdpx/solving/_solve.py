@@ -7,6 +7,7 @@ At fixed steps it is a march (`_march`); where steps adapt or the user passes an
 """
 
 import warnings
+from functools import partial
 from typing import Any, cast
 
 import diffrax as dfx
@@ -104,11 +105,9 @@ def solve(
     how = (solver, stepsize_controller, saveat, adjoint, brownian_path)
     ys, most, _ = solved(equation, x0, ts, key, args, *how)
     known = np.asarray(ts) if saveat is None and validate.is_concrete(ts) else None
-
-    def said(i: int, m: int) -> str:
-        return said_before(equation, ys, known, args, i, m) if validate.is_concrete(equation, args) else ""
-
-    warn_of_explosions(most, ys, "sample", known, said=said)
+    said = None if known is None else partial(said_before, equation, ys, known, args)
+    scored = any(term.drift.is_score for term in equation.summands)
+    warn_of_explosions(most, ys, "sample", known, said=said, scored=scored)
     return ys
 
 

@@ -202,3 +202,23 @@ def test_where_a_step_returns_nan_its_own_code_is_asked_why(backwards):
     else:
         with pytest.raises(ValueError, match=rf"trajectory 1 at time index 3 \(t = 3\) .* 2 bad states\. {why}\.$"):
             sx.simulate(P, x0, ts)
+
+
+def test_whoever_meets_such_a_step_tells_what_it_says():
+    def step(x, dt):
+        long = jnp.abs(dt * x) > 0.5
+        if not isinstance(long, Tracer) and long:
+            raise ValueError(f"dt = {float(dt):g} is too long")
+        return jnp.where(long, jnp.nan, x - dt * x)
+
+    P, g, said = sx.Drift.from_step(step, reverse=sx.negative_step), sx.Diffusion(0.1), "dt = -?1 is too long"
+    paths = sx.Trajectories(jnp.ones((20, 3)), [0.0, 1.0, 2.0])
+    s = sx.Score(sx.nn.Whitened(sx.nn.MLP(widths=(4,), key=KEY), paths), g)
+    with pytest.raises(ValueError, match=rf"a step of dt = 1 is not finite from sample 0, .* ValueError: {said}\.$"):
+        sx.check(P, jnp.ones(2), dt=1.0)
+    with pytest.raises(sx.FitDiverged, match=rf"at update 0 .* ValueError: {said}\. The last"):
+        sx.fit(-P + 2 * s, paths, key=KEY, curriculum=[sx.Stage(updates=2, batch=4)])
+    with pytest.warns(sx.NonFiniteWarning, match=rf"6 of 6 .*: `P.x.` says .*: ValueError: {said}\. If it is not"):
+        sx.posterior(-P + 2 * s + g, jnp.ones(2), [2.0, 1.0, 0.0], 3, key=KEY)
+    with pytest.warns(sx.NonFiniteWarning, match=rf"2 of 2 .*: `P.x.` says .*: ValueError: {said}\. If it is not"):
+        sx.point_estimate(-P + 2 * s, jnp.ones(2), [2.0, 1.0, 0.0])
