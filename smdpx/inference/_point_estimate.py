@@ -7,6 +7,7 @@ import jax.tree_util as jtu
 
 from .._types import Args, State
 from ..equation._algebra import SDE, AbstractDrift, Reverse
+from ..equation._score import scores
 from ..solving._failing import said_at_the_end
 from ..solving._finite import warn_of_explosions
 from ..solving._solve import solved
@@ -72,7 +73,6 @@ def point_estimate(
     xT, _ = check_ends(equation, xT, args)
     x, most, _ = solved(equation, xT, ts, None, args, solver, stepsize_controller, dfx.SaveAt(t1=True))
     x = jtu.tree_map(lambda leaf: leaf[:, -1], x)
-    scored = any(term.drift.is_score for term in equation.summands)
     said = said_at_the_end(equation, xT, ts, args)
-    warn_of_explosions(most, x, "case", like=xT, said=said, scored=scored)
+    warn_of_explosions(most, x, "case", like=xT, said=said, scored=bool(scores(equation)))
     return x

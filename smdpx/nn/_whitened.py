@@ -278,9 +278,10 @@ def _checked(basis: Any, x: Array) -> AbstractLinear:
             raise TypeError(f"it returns {type(made).__name__}, which is no operator")
         jax.eval_shape(made, x)
     except (IndexError, TypeError, ValueError) as error:
-        raise type(error)(
-            f"`Whitened(basis=...)` does not fit states of shape {x.shape}: {error} For it {mend}"
-        ) from error
+        # Not `type(error)`: errors of JAX's own classes are not made of a sentence.
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        why = str(error).removesuffix(".")
+        raise kind(f"`Whitened(basis=...)` does not fit states of shape {x.shape}: {why}. For it {mend}") from error
     return made
 
 

@@ -133,8 +133,7 @@ def check(
 
 
 def _raise_unless_finite(drift: AbstractDrift, x: State, after: State, times: tuple[float, float], args: Args) -> None:
-    finite = [np.isfinite(np.asarray(leaf)).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(after)]
-    bad = np.flatnonzero(~np.logical_and.reduce(finite))
+    bad = np.flatnonzero(~validate.finite_samples(after))
     if bad.size:
         t, dt = times
         before = jax.tree.map(lambda leaf: leaf[:, None], x)

@@ -101,8 +101,7 @@ def said_before(equation: AbstractDrift | SDE, x: State, ts: Any, args: Args, i:
 
 def said_at_the_end(equation: AbstractDrift | SDE, xT: State, ts: Any, args: Args) -> Callable[[int, int], str]:
     """The same of the first step from an end state, whatever the m: of later states nothing was kept."""
-    whole = jtu.tree_map(lambda leaf: leaf[:, None], xT)
-    return lambda i, m: said_before(equation, whole, ts, args, i, 1)
+    return lambda i, m: said_before(equation, jtu.tree_map(lambda leaf: leaf[:, None], xT), ts, args, i, 1)
 
 
 def without_axis(x: State, name: str | None) -> str:

@@ -29,8 +29,8 @@ from ._validate import check_concrete, check_states, is_concrete
 __all__ = ["NonFiniteWarning", "exploded", "exploded_draws", "finite", "largest", "warn_of_explosions"]
 
 _FAR = 1e4
-_USUAL = "a score that extrapolates outside of its data, or steps that are too long"
 _UNSCORED = "steps that are too long"
+_USUAL = f"a score that extrapolates outside of its data, or {_UNSCORED}"
 
 
 class NonFiniteWarning(RuntimeWarning):

@@ -20,7 +20,7 @@ import numpy as np
 from .._types import Args, Key, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._conditions import rows, with_conditions
-from ..equation._score import unrecorded
+from ..equation._score import scores, unrecorded
 from . import _validate as validate
 from ._default_solver import solver_of
 from ._failing import said_before
@@ -106,8 +106,7 @@ def solve(
     ys, most, _ = solved(equation, x0, ts, key, args, *how)
     known = np.asarray(ts) if saveat is None and validate.is_concrete(ts) else None
     said = None if known is None else partial(said_before, equation, ys, known, args)
-    scored = any(term.drift.is_score for term in equation.summands)
-    warn_of_explosions(most, ys, "sample", known, said=said, scored=scored)
+    warn_of_explosions(most, ys, "sample", known, said=said, scored=bool(scores(equation)))
     return ys
 
 

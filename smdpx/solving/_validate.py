@@ -118,11 +118,17 @@ def widest(x: Any) -> Any:
     return max((leaf.dtype for leaf in jtu.tree_leaves(x)), key=lambda dtype: dtype.itemsize)
 
 
+def finite_samples(x: State) -> Bool[np.ndarray, " samples"]:
+    """Which of known states are finite in all their arrays."""
+    arrays = (np.asarray(leaf) for leaf in jtu.tree_leaves(x))
+    return np.logical_and.reduce([np.isfinite(a).reshape(len(a), -1).all(axis=1) for a in arrays])
+
+
 def check_finite_states(x: State, name: str, what: str = "sample") -> None:
     """Raise where a batch of states holds a NaN or an infinity, naming the sample (or case)."""
     for leaf in jtu.tree_leaves(x):
         if is_concrete(leaf):
-            bad = ~np.isfinite(np.asarray(leaf)).reshape(leaf.shape[0], -1).all(axis=1)
+            bad = ~finite_samples(leaf)
             if bad.any():
                 raise ValueError(f"`{name}` is not finite: {what} {int(np.argmax(bad))} is the first of {bad.sum()}.")
 

@@ -50,7 +50,7 @@ def learn(size: Preset, paths: sx.Trajectories, g: sx.Diffusion, seed: int, out:
     def fit(name: str, equation: Any, data: Any, loss: sx.WindowLoss) -> Any:
         print(f"seed {seed}: {name}", flush=True)
         file = out / f"{name}_{seed}.eqx"
-        sharding = over_devices(*(stage.batch for stage in size.stages))
+        sharding = over_devices(size.stages)
         return sx.fit(equation, data, key=k[1], curriculum=size.stages, loss=loss, checkpoint=file, sharding=sharding)
 
     return Learned(

@@ -56,7 +56,7 @@ def train(
         return [dataclasses.replace(s, trained=how) for s in unstack(trained, preset.seeds)], seconds
     began = time.perf_counter()
     if preset.resumable:
-        sharding = over_devices(*(stage.batch for stage in curriculum))
+        sharding = over_devices(curriculum)
         scores = [
             one(
                 key,

@@ -58,7 +58,7 @@ def learn(size: Preset, paths: sx.Trajectories, seed: int, out: pathlib.Path) ->
     def fit(name: str, equation: Any, data: Any, key: jax.Array, stages: Any, **how: Any) -> Any:
         print(f"seed {seed}: {name}", flush=True)
         file = out / f"{name.replace(' ', '_')}_{seed}.eqx"
-        how = {"loss": EULER, "sharding": over_devices(*(stage.batch for stage in stages)), **how}
+        how = {"loss": EULER, "sharding": over_devices(stages), **how}
         return sx.fit(equation, data, key=key, curriculum=stages, checkpoint=file, **how)
 
     R, s = surrogate(), score(k[1])

@@ -178,7 +178,7 @@ def check_obstacles(
     masks = np.asarray(obstacles)
     if masks.shape[-2:] != (n, n) or masks.ndim not in (2, 3):
         raise ValueError(_wrong_shape(masks.shape, n, who, " or (samples, n, n)"))
-    cut: dict[int, int] = {}
+    cut: list[str] = []
     for i, mask in enumerate(masks.reshape(-1, n, n)):
         which = f"`{who}`" if masks.ndim == 2 else f"`{who}[{i}]`"
         odd = mask[(mask != 0) & (mask != 1)]
@@ -199,15 +199,10 @@ def check_obstacles(
             )
         _, count = ndimage.label(mask == 0)  # pyright: ignore[reportGeneralTypeIssues]
         if count > 1:
-            cut[i] = count
+            cut.append(f"{which} cut the fluid into {count} pockets, between which nothing flows")
     if cut:
-        i, count = next(iter(cut.items()))
-        which = f"`{who}`" if masks.ndim == 2 else f"`{who}[{i}]`"
         others = f" ({len(cut)} of {len(masks)} masks have such pockets)" if len(cut) > 1 else ""
-        _warn(
-            f"{which} cut the fluid into {count} pockets, between which nothing flows{others}. That is simulated as it "
-            "is; of each pocket the mean pressure is arbitrary."
-        )
+        _warn(f"{cut[0]}{others}. That is simulated as it is; of each pocket the mean pressure is arbitrary.")
 
 
 def solid_cells(obstacles: Any, n: int, dtype: Any) -> Float[Array, "n n"]:
