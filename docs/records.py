@@ -327,14 +327,15 @@ def _source(record: dict[str, Any]) -> str:
     date = record.get("date", versions.pop("date", None))
     device, cores = versions.pop("device", None), versions.pop("cores", None)
     versions.pop("date", None)
-    machine = f" on {device}, {cores} cores" if device else ""
+    machine = f" on {device}, {cores} core{'s' * (str(cores) != '1')}" if device else ""
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"Made by `{record['command']}`{machine}{f', {date}' if date else ''}: {listed}."
 
 
 def _training_time(record: dict[str, Any]) -> str:
     seconds = [row["training s per seed"] for row in record["rows"] if "training s per seed" in row]
-    return f"Training took {min(seconds):.0f} to {max(seconds):.0f} s a seed. " if seconds else ""
+    took = sorted({f"{s:.0f}" for s in (min(seconds), max(seconds))}, key=float) if seconds else []
+    return f"Training took {' to '.join(took)} s a seed. " if took else ""
 
 
 def _inferences(name: str, suffix: str = "", how: str = "") -> str:
