@@ -61,13 +61,12 @@ def train(
 
     def one(key: jax.Array, x: jax.Array, file: str | None = None) -> sx.Score:
         _, key_net, *keys = jr.split(key, 4)
-        s = sx.Score(sx.nn.MLP(widths=preset.widths, x_scale=0.1, out_scale=1 / G, key=key_net), g)
+        trajectories = sx.Trajectories(x, ts)
+        s = sx.Score(sx.nn.Whitened(sx.nn.MLP(widths=preset.widths, key=key_net), trajectories), g)
         phases = zip(METHODS[method], preset.curricula[method], keys, (1, 2), strict=False)
         for (equation, loss), curriculum, key, phase in phases:
             checkpoint = None if file is None else f"{file}-{phase}.eqx"
-            s = sx.fit(
-                equation(s), sx.Trajectories(x, ts), key=key, loss=loss, curriculum=curriculum, checkpoint=checkpoint
-            )
+            s = sx.fit(equation(s), trajectories, key=key, loss=loss, curriculum=curriculum, checkpoint=checkpoint)
         return s
 
     started = time.perf_counter()
