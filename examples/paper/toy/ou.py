@@ -35,7 +35,7 @@ def train(name: str, curriculum: list[sx.Stage], seed: int = 0, widths: tuple[in
     key_data, key_net, key_fit = jr.split(jr.key(seed), 3)
     ts = T * np.linspace(0.0, 1.0, 501) ** 1.5
     paths = sx.simulate(P + g, jnp.where(jnp.arange(2500) % 2 == 0, -1.0, 1.0), ts, key=key_data, solver=EULER)
-    s = sx.Score(sx.nn.Whitened(sx.nn.MLP(widths=widths, key=key_net), paths), g)
+    s = sx.Score(sx.nn.MLP(widths=widths, x_scale=0.1, out_scale=1 / G, key=key_net), g)
     return sx.fit(equation(s), paths, key=key_fit, loss=loss, curriculum=curriculum)
 
 
