@@ -334,8 +334,10 @@ def _source(record: dict[str, Any]) -> str:
 
 def _training_time(record: dict[str, Any]) -> str:
     seconds = [row["training s per seed"] for row in record["rows"] if "training s per seed" in row]
-    took = sorted({f"{s:.0f}" for s in (min(seconds), max(seconds))}, key=float) if seconds else []
-    return f"Training took {' to '.join(took)} s a seed. " if took else ""
+    if not seconds:
+        return ""
+    least_and_most = dict.fromkeys(f"{s:.0f}" for s in (min(seconds), max(seconds)))  # once where they are alike
+    return f"Training took {' to '.join(least_and_most)} s a seed. "
 
 
 def _inferences(name: str, suffix: str = "", how: str = "") -> str:
