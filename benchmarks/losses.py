@@ -169,7 +169,7 @@ def rows(*problems):
             paths = sx.simulate(P + g, few, problem.ts[::stride], key=jr.split(KEY, 6)[2])
             common = None
             for name, loss, window, solver in problem.methods():
-                if window > 8 and (share < 1 or stride > 1):  # minutes each
+                if window > len(paths.ts):
                     continue
                 batch = problem.batch(window)
                 s = sx.Score(sx.nn.Whitened(problem.net, paths), g, around=problem.around)

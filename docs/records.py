@@ -218,10 +218,19 @@ def benchmark_losses() -> str:
 
 
 def benchmark_losses_heat() -> str:
-    """The same by a convolutional network of fields that conduct heat."""
-    record = _read("benchmark_losses_heat.json")
+    """The same by a thin convolutional network of fields that conduct heat."""
+    return _losses_of_fields("heat")
+
+
+def benchmark_losses_paper() -> str:
+    """The same by the paper's network."""
+    return _losses_of_fields("paper")
+
+
+def _losses_of_fields(network: str) -> str:
+    record = _read(f"benchmark_losses_{network}.json")
     if record is None:
-        return _not_run("python benchmarks/losses.py heat")
+        return _not_run(f"python benchmarks/losses.py {network}")
     heads = ("trajectories", "steps", "loss", "mean off, sd", "variance ratio", "training, CPU s", "gradient noise")
     cells = []
     for row in record["rows"]:
