@@ -14,6 +14,7 @@ class Trained(NamedTuple):
         curriculum: of each stage its window, its stride and its updates.
         times: the first and the last time of the trajectories.
         args: whether the trajectories had `args`, which a network may have read.
+        shapes: of a state, array by array.
     """
 
     steps: tuple[float, float]
@@ -21,3 +22,4 @@ class Trained(NamedTuple):
     curriculum: tuple[tuple[int, int, int], ...] = ()
     times: tuple[float, float] | None = None
     args: bool = False
+    shapes: tuple[tuple[int, ...], ...] | None = None

@@ -22,13 +22,14 @@ from ..equation._coefficient import takes
 from ..equation._score import Score, scores
 from ..equation._trained import Trained
 from ..solving import _validate as validate
+from ..solving._remembered import shapes_of, warn_of_another_resolution
 from ..solving._solvers import denoises, is_eulers
 from ._checkpoint import Checkpoint
 from ._counted import Counted
 from ._fingerprint import fingerprint_of
 from ._fresh_paths import FreshPaths
 from ._noise import check_noise, conditions_of, warn_of_another_noise
-from ._parts import parts_of
+from ._parts import Parts, parts_of
 from ._progress import Progress
 from ._references import warn_of_growth, warn_of_no_balance
 from ._runner import Job, run_on_host, run_traced
@@ -124,7 +125,7 @@ def fit(
     curriculum = tuple(curriculum)
     _check_kinds(equation, paths)
     parts = parts_of(equation, train)
-    _check(equation, paths, loss, curriculum, average, sharding)
+    _check(equation, parts, paths, loss, curriculum, average, sharding)
     on_host = validate.is_concrete(equation, paths, key, curriculum, validation)
     looked = on_host and _looks_at_noise(equation, parts, paths, loss, curriculum)
     seen, held = hold_out(validation, paths, equation, curriculum)
@@ -181,7 +182,7 @@ def _named(x: Any) -> str:
     return f"`{x.__name__}`" if hasattr(x, "__name__") else type(x).__name__
 
 
-def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float, sharding: Any) -> None:
+def _check(equation: Any, parts: Parts, paths: Any, loss: Any, curriculum: Any, average: float, sharding: Any) -> None:
     if not curriculum:
         raise ValueError("`curriculum` has no stages: give at least one `sx.Stage(updates=...)`.")
     for stage in curriculum:
@@ -194,6 +195,7 @@ def _check(equation: Any, paths: Any, loss: Any, curriculum: Any, average: float
     if not 0 <= average < 1:
         raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
     validate.check_drifts(equation, *paths.samples())
+    warn_of_another_resolution(equation, paths.samples()[0], parts.drifts(equation))
     loss.check_data(equation, paths, curriculum)
     solver = loss.unrolls_by(equation)
     _warn_of_eulers_data(paths.made_by(), solver)
@@ -264,6 +266,7 @@ def _how(
         tuple((stage.window, stage.stride, stage.updates) for stage in curriculum),
         paths.span() if validate.is_concrete(paths.ts) else None,
         paths.samples()[1] is not None,
+        shapes_of(paths.samples()[0]),
     )
 
 

@@ -1,19 +1,30 @@
-"""Warnings where a trained drift is solved by what it was not trained for: steps, times, another solver, no args."""
+"""Warnings where a trained drift is solved by what it was not trained for.
+
+Steps, times, another solver, no args, states of another shape.
+"""
 
 import warnings
 from typing import Any
 
 import diffrax as dfx
+import jax.tree_util as jtu
 import numpy as np
 
-from .._types import Args
+from .._types import Args, State
 from ..equation._algebra import SDE, AbstractDrift
 from ..equation._score import memories
 from ..equation._trained import Trained
 from ._solvers import denoises, is_eulers
 from ._validate import is_concrete
 
-__all__ = ["warn_of_another_solver", "warn_of_missing_args", "warn_of_untrained_steps", "warn_of_untrained_times"]
+__all__ = [
+    "shapes_of",
+    "warn_of_another_resolution",
+    "warn_of_another_solver",
+    "warn_of_missing_args",
+    "warn_of_untrained_steps",
+    "warn_of_untrained_times",
+]
 
 
 def warn_of_untrained_steps(equation: AbstractDrift | SDE, ts: Any) -> None:
@@ -61,6 +72,32 @@ def warn_of_missing_args(equation: AbstractDrift | SDE, args: Args) -> None:
                 "trajectories had them (`paths.args`).",
                 stacklevel=4,
             )
+
+
+def shapes_of(x: State) -> tuple[tuple[int, ...], ...]:
+    """Of one state, array by array; x has its sample axis in front."""
+    return tuple(leaf.shape[1:] for leaf in jtu.tree_leaves(x))
+
+
+def warn_of_another_resolution(equation: AbstractDrift | SDE, x: State, in_training: tuple[Any, ...] = ()) -> None:
+    """Warn where a drift takes states of another shape than it was trained on: a step of another grid.
+
+    Args:
+        equation: what is solved, or trained.
+        x: its states, with their sample axis.
+        in_training: drifts that are being trained, which are to learn of these states.
+    """
+    here = shapes_of(x)
+    for drift, trained in memories(equation):
+        if trained.shapes in (None, here) or any(drift is learning for learning in in_training):
+            continue
+        made, got = (", ".join(map(str, shapes)) for shapes in (trained.shapes, here))
+        warnings.warn(
+            f"`{drift!r}` was trained on states of shape {made}, and these are of shape {got}: its network takes them, "
+            "and what it has learned is of the other grid. Train it at this resolution, or bring the states to its "
+            "own, as `sx.data.resample` does for periodic fields.",
+            stacklevel=4,
+        )
 
 
 def _repairs_euler(trained: Trained) -> bool:

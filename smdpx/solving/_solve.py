@@ -29,6 +29,7 @@ from ._march import Table, march
 from ._numbers import as_arrays, in_one_precision
 from ._options import check_path, check_solver, check_stepping
 from ._remembered import (
+    warn_of_another_resolution,
     warn_of_another_solver,
     warn_of_missing_args,
     warn_of_untrained_steps,
@@ -151,6 +152,7 @@ def solved(
     warn_of_another_solver(equation, solver)
     warn_of_untrained_times(equation, ts)
     warn_of_missing_args(equation, args)
+    warn_of_another_resolution(equation, x0)
     tau, steps = abs(ts - ts[0]), abs(ts[1:] - ts[:-1])
     validate.check_resolution(ts, x0)
     times = tuple(validate.narrowed(table, validate.widest(x0)) for table in (ts, tau, steps))

@@ -69,6 +69,21 @@ def test_of_a_surrogate_and_a_score_the_score_is_trained_and_the_surrogate_stays
     assert same(trained, named)
 
 
+def test_a_surrogate_of_complex_weights_that_is_not_named_gets_no_gradient_and_no_average():
+    paths = sx.Trajectories(jax.random.normal(KEY, (8, 3, 16)), [0.0, 0.1, 0.2])
+    frozen = sx.fit(sx.ReverseDrift(sx.nn.FNO(2, 2, ndim=1, key=KEY)), paths, key=KEY, curriculum=ONCE)
+    before = [np.array(leaf) for leaf in jax.tree.leaves(frozen)]
+    score = sx.Score(sx.nn.FNO(2, 2, ndim=1, key=jax.random.key(1)), g)
+    trained = sx.fit(frozen + 2 * score, paths, key=KEY, curriculum=[sx.Stage(updates=50, batch=8)])
+    assert any(leaf.dtype == np.complex64 for leaf in before)
+    assert not same(trained.net, score.net)
+    assert all(np.array_equal(was, leaf) for was, leaf in zip(before, jax.tree.leaves(frozen), strict=True))
+    # The same score from a copy of it: nothing of the training depends on what became of the first.
+    copy = jax.tree.map(lambda leaf: jnp.array(leaf), frozen)
+    again = sx.fit(copy + 2 * score, paths, key=KEY, train=score, curriculum=[sx.Stage(updates=50, batch=8)])
+    assert same(trained, again)
+
+
 def test_both_at_once_come_back_in_the_order_of_their_names():
     first = sx.fit(R + 2 * s, GROWTH, key=KEY, train=(R, s), curriculum=ONCE)
     second = sx.fit(R + 2 * s, GROWTH, key=KEY, train=[s, R], curriculum=ONCE)

@@ -229,6 +229,42 @@ def test_a_score_that_was_trained_with_args_asks_for_them():
     assert warned(s, ts=[0.4, 0.2, 0.0], args=sx.PerSample(jnp.arange(3.0))) == []
 
 
+# A surrogate of another resolution
+
+
+def of_waves(points):
+    """Four trajectories of three frames on so many points, and a surrogate that takes fields of any size."""
+    paths = sx.Trajectories(jax.random.normal(KEY, (4, 3, points)), [0.0, 0.1, 0.2])
+    return paths, sx.ReverseDrift(sx.nn.FNO(2, 2, ndim=1, key=KEY), name="R")
+
+
+@pytest.fixture(scope="module")
+def coarse():
+    paths, R = of_waves(16)
+    return sx.fit(R, paths, key=KEY, curriculum=ONCE)
+
+
+def test_a_surrogate_of_another_resolution_is_a_warning(coarse):
+    message = r"`R\(x\)` was trained on states of shape \(16,\), and these are of shape \(32,\).*`sx.data.resample`"
+    with pytest.warns(UserWarning, match=message):
+        sx.solve(coarse, jnp.ones((3, 32)), [0.2, 0.1])
+
+
+def test_so_it_is_where_a_score_is_trained_beside_it(coarse):
+    paths, _ = of_waves(32)
+    s = sx.Score(Slope(-4.0), g)
+    with pytest.warns(UserWarning, match="trained on states of shape"):
+        sx.fit(coarse + 2 * s, paths, key=KEY, curriculum=ONCE)
+
+
+def test_its_own_resolution_and_a_training_that_goes_on_at_another_are_none(coarse):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sx.solve(coarse, jnp.ones((3, 16)), [0.2, 0.1])
+        finer = sx.fit(coarse, of_waves(32)[0], key=KEY, curriculum=ONCE)
+    assert finer.trained.shapes == ((32,),)
+
+
 def test_where_the_physics_is_not_known_the_loss_tells_of_less_noise_than_g():
     still = sx.simulate(P, jax.random.normal(KEY, (64,)), TS)
     s, R = sx.Score(sx.nn.MLP(widths=(4,), key=KEY), g), sx.ReverseDrift(lambda t, x, args: -P.rate(t, x, args))
