@@ -128,6 +128,11 @@ def benchmark_burgers() -> str:
     return _simple("benchmark_burgers.json", "python benchmarks/burgers.py")
 
 
+def benchmark_deterministic() -> str:
+    """What the samplers of systems without noise sample, where it is known."""
+    return _simple("benchmark_deterministic.json", "python benchmarks/deterministic.py")
+
+
 def benchmark_turbulence() -> str:
     """The generator of turbulence: how accurate, and how fast."""
     return _simple("benchmark_turbulence.json", "python benchmarks/turbulence.py")
