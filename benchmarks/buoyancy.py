@@ -26,6 +26,11 @@ def geometries(n, runs):
     return jax.vmap(lambda key: b.solid(b.draw_obstacles(key), n=n))(jr.split(jr.key(0), runs))
 
 
+def copies(n, runs):
+    """The first of them, over and over."""
+    return jnp.repeat(geometries(n, 1), runs, axis=0)
+
+
 def forward(n, steps):
     """The end and the frames' health of a flow from rest, for a batch of masks."""
     flow = Buoyancy(n)
@@ -81,26 +86,20 @@ def iterations(runs):
 
 
 def speed():
-    for batch in (1, 4, 16):
-        cpu, wall = cpu_ms(forward(64, 65), geometries(64, batch))
-        yield {
-            "what": "64², 65 steps",
-            "geometries": batch,
-            "cpu_ms": cpu,
-            "wall_ms": wall,
-            "cpu_ms_per_geometry": cpu / batch,
-        }
-    for batch in (1, 4, 16):
-        masks = geometries(64, batch)
-        start = forward(64, 30)(masks)[0]
-        cpu, wall = cpu_ms(gradient(64, 20), start, masks)
-        yield {
-            "what": "64², gradient of 20 steps",
-            "geometries": batch,
-            "cpu_ms": cpu,
-            "wall_ms": wall,
-            "cpu_ms_per_geometry": cpu / batch,
-        }
+    run, slope = forward(64, 65), gradient(64, 20)
+    for of, geometries_of in (("", geometries), (", copies of one geometry", copies)):
+        for batch in (1, 4, 16):
+            masks = geometries_of(64, batch)
+            iterations = run(masks)[1][1].iterations
+            cpu, wall = cpu_ms(run, masks)
+            row = {"what": f"64², 65 steps{of}", "geometries": batch, "cpu_ms": cpu, "wall_ms": wall}
+            # All of a batch go on until the last of them is done.
+            yield row | {"cpu_ms_per_geometry": cpu / batch, "iterations_a_step": float(iterations.max(axis=0).mean())}
+        for batch in (1, 4, 16):
+            masks = geometries_of(64, batch)
+            cpu, wall = cpu_ms(slope, forward(64, 30)(masks)[0], masks)
+            row = {"what": f"64², gradient of 20 steps{of}", "geometries": batch, "cpu_ms": cpu, "wall_ms": wall}
+            yield row | {"cpu_ms_per_geometry": cpu / batch}
     for n in (32, 64, 128):
         cpu, wall = cpu_ms(forward(n, 65), geometries(n, 1))
         yield {"what": f"{n}², 65 steps", "geometries": 1, "cpu_ms": cpu, "wall_ms": wall}

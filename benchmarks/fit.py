@@ -2,9 +2,10 @@
 
 python benchmarks/fit.py
 
-The same data, network, window, batch and optimiser; the hand-written loop draws windows, unrolls, and
-averages the weights inside one `lax.fori_loop`. Compilation is left out of both, and compared by itself: the wait
-for the first update in a process that has compiled nothing, and for that of a second training of the same shapes.
+The same data, network (an MLP, and one between the data's moments), window, batch and optimiser; the hand-written loop
+draws windows, unrolls, and averages the weights inside one `lax.fori_loop`. Compilation is left out of both, and
+compared by itself: the wait for the first update in a process that has compiled nothing, and for that of a second
+training of the same shapes.
 """
 
 import time
@@ -94,44 +95,47 @@ def timed(f):
     return time.perf_counter() - start
 
 
+def rates(window, updates, reverse, net, paths):
+    """Updates a second of both, in turn, and what they wait for."""
+    hand = lambda window, updates: by_hand(window, updates, paths.x, jnp.asarray(paths.ts), net)  # noqa: E731
+    fit = lambda stages, **how: sx.fit(reverse, paths, key=jr.key(2), loss=EULERS, curriculum=stages, **how)  # noqa: E731
+    run = hand(window, updates)
+    ratios, ours, theirs = [], [], []
+    for _ in range(5):
+        reports: list[sx.Progress] = []
+        fit([sx.Stage(window, updates)], callback=reports.append)
+        # The first report holds the compilation; the others, host synchronisation and all, are `fit`'s.
+        later = reports[1:]
+        chunk = reports[1].update - reports[0].update
+        seconds = sum((b.update - a.update) / b.updates_per_second for a, b in zip(reports, later, strict=False))
+        done = later[-1].update - reports[0].update
+        theirs.append(done / run(done))
+        ours.append(done / seconds)
+        ratios.append(ours[-1] / theirs[-1])
+    return {
+        "window": window,
+        "batch": BATCH,
+        "speed_ratio": float(np.median(ratios)),
+        "speed_ratio_range": [min(ratios), max(ratios)],
+        "ours_updates_per_s": float(np.median(ours)),
+        "theirs_updates_per_s": float(np.median(theirs)),
+        "updates_between_reports": chunk,
+        **waits(window, fit, hand),
+    }
+
+
 def main():
     ts = jnp.asarray(DT * np.arange(TIMES), jnp.float32)
     g, P = sx.Diffusion(G), sx.Drift(drift)
     x0 = jnp.where(jnp.arange(PATHS) % 2 == 0, 1.0, -1.0)
     paths = sx.simulate(P + g, x0, ts, key=jr.key(0), solver=dfx.Euler())
-    s = sx.Score(sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(1)), g)
-    rows = []
-    for window, updates in ((2, 20_000), (10, 3_000)):
-        hand = by_hand(window, updates, paths.x, ts, s.net)
-        ratios, ours, theirs = [], [], []
-        for _ in range(5):
-            reports: list[sx.Progress] = []
-            stage = sx.Stage(window, updates)
-            sx.fit(-P + 2 * s, paths, key=jr.key(2), loss=EULERS, curriculum=[stage], callback=reports.append)
-            # The first report holds the compilation; the others, host synchronisation and all, are `fit`'s.
-            later = reports[1:]
-            chunk = reports[1].update - reports[0].update
-            seconds = sum((b.update - a.update) / b.updates_per_second for a, b in zip(reports, later, strict=False))
-            done = later[-1].update - reports[0].update
-            theirs.append(done / hand(done))
-            ours.append(done / seconds)
-            ratios.append(ours[-1] / theirs[-1])
-        rows.append(
-            {
-                "window": window,
-                "batch": BATCH,
-                "speed_ratio": float(np.median(ratios)),
-                "speed_ratio_range": [min(ratios), max(ratios)],
-                "ours_updates_per_s": float(np.median(ours)),
-                "theirs_updates_per_s": float(np.median(theirs)),
-                "updates_between_reports": chunk,
-                **waits(
-                    window,
-                    lambda curriculum: sx.fit(-P + 2 * s, paths, key=jr.key(2), loss=EULERS, curriculum=curriculum),
-                    lambda window, updates: by_hand(window, updates, paths.x, ts, s.net),
-                ),
-            }
-        )
+    alone, inner = sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(1)), sx.nn.MLP(key=jr.key(1))
+    networks = {"MLP": alone, "between moments": sx.nn.Whitened(inner, paths)}
+    rows = [
+        {"network": name} | rates(window, updates, -P + 2 * sx.Score(net, g), net, paths)
+        for name, net in networks.items()
+        for window, updates in ((2, 20_000), (10, 3_000))
+    ]
     record("fit", "python benchmarks/fit.py", rows)
 
 

@@ -1,5 +1,7 @@
 """Sampling 1,000 paths of 500 steps: `solve` against a hand-written `lax.scan`, ODE and SDE; and one path of noise.
 
+By an MLP, and by one between moments (`nn.Whitened`; by hand the same network, without its guard).
+
 python benchmarks/sample.py
 """
 
@@ -63,22 +65,20 @@ def one_path():
 
 def main():
     g, P = sx.Diffusion(G), sx.Drift(drift)
-    s = sx.Score(sx.nn.MLP(x_scale=0.1, key=jr.key(1)), g)
     x, ts, end = jnp.linspace(-0.01, 0.01, PATHS), DT * np.arange(STEPS, -1, -1), dfx.SaveAt(t1=True)
+    wide = sx.Trajectories(jr.normal(jr.key(3), (64, 11)), DT * 50 * np.arange(11))  # no path gets outside
+    networks = {
+        "": sx.nn.MLP(x_scale=0.1, key=jr.key(1)),
+        ", between moments": sx.nn.Whitened(sx.nn.MLP(key=jr.key(1)), wide),
+    }
     rows = []
-    for name, ours, theirs in (
-        (
-            "ODE",
-            lambda: sx.solve(-P + s, x, ts, saveat=end, solver=dfx.Euler()),
-            lambda: by_hand(s.net, x, jr.key(0), 1.0, False),
-        ),
-        (
-            "SDE",
-            lambda: sx.solve(-P + 2 * s + g, x, ts, key=jr.key(0), saveat=end, solver=dfx.Euler()),
-            lambda: by_hand(s.net, x, jr.key(0), 2.0, True),
-        ),
-    ):
-        rows.append({"what": name, "paths": PATHS, "steps": STEPS, **paired(ours, theirs)})
+    for name, net in networks.items():
+        s = sx.Score(net, g)
+        flow = lambda: sx.solve(-P + s, x, ts, saveat=end, solver=dfx.Euler())  # noqa: E731, B023
+        sde = lambda: sx.solve(-P + 2 * s + g, x, ts, key=jr.key(0), saveat=end, solver=dfx.Euler())  # noqa: E731, B023
+        for what, ours, coefficient, noise in (("ODE", flow, 1.0, False), ("SDE", sde, 2.0, True)):
+            theirs = lambda: by_hand(net, x, jr.key(0), coefficient, noise)  # noqa: E731, B023
+            rows.append({"what": what + name, "paths": PATHS, "steps": STEPS, **paired(ours, theirs)})
     rows += one_path()
     record("sample", "python benchmarks/sample.py", rows)
 

@@ -108,8 +108,6 @@ def speed(runs):
         "wall_s_per_run": wall / runs,
         "cpu_s_per_run": cpu / runs,
         "thousand_min": 1000 * wall / runs / 60,
-        # Where nothing else runs: the machine of a record may be shared.
-        "thousand_min_two_free_cores": 1000 * cpu / runs / 60 / 2,
         "load_average": os.getloadavg()[0],
     }
 

@@ -2,8 +2,9 @@
 
 python benchmarks/window.py
 
-Batch 512, windows of 2, 10 and 100 states, the toy problem's network. Run time and compile time as
-ratios; and the peak memory of windows of 10, 100 and 500 states, by default and with few checkpoints.
+Batch 512, windows of 2, 10 and 100 states, the toy problem's network, alone and between moments (`nn.Whitened`; by hand
+the same network, without its guard). Run time and compile time as ratios; and the peak memory of windows of 10, 100 and
+500 states, by default and with few checkpoints.
 """
 
 import diffrax as dfx
@@ -11,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from _measure import compile_seconds, paired, record
 
 import smdpx as sx
@@ -105,27 +107,36 @@ def alternatives(params, static):
         yield {"what": what, "window": size, "batch": BATCH, **timing}
 
 
+def against_hand(what, size, net, hand, f):
+    """Both gradients of one net and one window: whether they agree, and the ratios of run and compile time."""
+    params, static = eqx.partition(net, eqx.is_inexact_array)
+    windows = make_windows(size)
+    theirs_s, theirs = compile_seconds(gradient(hand, static), params, windows)
+    ours_s, ours = compile_seconds(gradient(f, static), params, windows)
+    a, b = ours(params, windows), theirs(params, windows)
+    off = max(jax.tree.leaves(jax.tree.map(lambda u, v: float(jnp.abs(u - v).max() / (jnp.abs(v).max() or 1)), a, b)))
+    assert off < 1e-3, off
+    row = {"what": what, "window": size, "batch": BATCH, "largest_difference": off}
+    row |= paired(lambda: ours(params, windows), lambda: theirs(params, windows))
+    # A second compilation of each: the first of a process also loads the compiler.
+    again_theirs, _ = compile_seconds(gradient(hand, static), params, windows)
+    again_ours, _ = compile_seconds(gradient(f, static), params, windows)
+    row |= {"compile_ratio": min(ours_s, again_ours) / min(theirs_s, again_theirs)}
+    return row | {"compile_ours_s": min(ours_s, again_ours), "compile_theirs_s": min(theirs_s, again_theirs)}
+
+
 def main():
     net = sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(2))
-    params, static = eqx.partition(net, eqx.is_inexact_array)
+    wide = sx.Trajectories(0.1 * jr.normal(jr.key(3), (64, 41)), DT * 26 * np.arange(41))  # no window is outside
+    between = sx.nn.Whitened(sx.nn.MLP(key=jr.key(2)), wide)
+    euler, heun = (by_hand, with_smdpx(EULERS)), (heun_by_hand, with_smdpx(sx.WindowLoss()))
     rows = []
-    euler = ("value and gradient", by_hand, with_smdpx(EULERS))
-    heun = ("value and gradient, Heun", heun_by_hand, with_smdpx(sx.WindowLoss()))
-    for size, (what, hand, f) in [*((n, euler) for n in (2, 10, 30, 100, 500)), *((n, heun) for n in (2, 10, 100))]:
-        windows = make_windows(size)
-        theirs_s, theirs = compile_seconds(gradient(hand, static), params, windows)
-        ours_s, ours = compile_seconds(gradient(f, static), params, windows)
-        a, b = ours(params, windows), theirs(params, windows)
-        off = max(jax.tree.leaves(jax.tree.map(lambda u, v: float(jnp.abs(u - v).max() / jnp.abs(v).max()), a, b)))
-        assert off < 1e-3, off
-        row = {"what": what, "window": size, "batch": BATCH, "largest_difference": off}
-        row |= paired(lambda: ours(params, windows), lambda: theirs(params, windows))  # noqa: B023
-        # A second compilation of each: the first of a process also loads the compiler.
-        again_theirs, _ = compile_seconds(gradient(hand, static), params, windows)
-        again_ours, _ = compile_seconds(gradient(f, static), params, windows)
-        row |= {"compile_ratio": min(ours_s, again_ours) / min(theirs_s, again_theirs)}
-        row |= {"compile_ours_s": min(ours_s, again_ours), "compile_theirs_s": min(theirs_s, again_theirs)}
-        rows.append(row)
+    for which, sizes, (hand, f) in (("", (2, 10, 30, 100, 500), euler), (", Heun", (2, 10, 100), heun)):
+        for size in sizes:
+            rows.append(against_hand(f"value and gradient{which}", size, net, hand, f))
+        for size in (2, 10, 100):
+            rows.append(against_hand(f"value and gradient{which}, between moments", size, between, hand, f))
+    params, static = eqx.partition(net, eqx.is_inexact_array)
     rows += [*alternatives(params, static)]
     for size in (10, 100, 500):
         windows = make_windows(size)

@@ -90,7 +90,7 @@ class _ForcedConvection(VorticityConvection2d):
         return super().__call__(u_hat) + self.fft(diagonal_forcing(*map(jnp.asarray, points()))[None])
 
 
-def test_exponax_agrees_to_its_own_error_in_time():
+def test_exponax_agrees_to_twice_its_own_error_in_time():
     with double_precision():
         x = field()
         # The fraction is such that it keeps the waves below n/3 too, 10 of 32.
