@@ -73,7 +73,7 @@ def main(preset: Literal["cpu", "smoke"] = "cpu", out: pathlib.Path = pathlib.Pa
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / "heat.png")
     print(f"\n{out}/heat.png shows three cases. Three seeds, baselines, windows, shifted physics and other solvers,")
-    print("the paper's tables in full, are `python examples/paper/heat/main.py` (an hour).")
+    print("the paper's tables in full, are `python examples/paper/heat/main.py` (half an hour).")
 
 
 if __name__ == "__main__":

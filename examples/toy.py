@@ -2,7 +2,7 @@
 
     dx = -7 sign(x) x² dt + .03 dW,    x₀ = ±1,    t in [0, 10]
 
-python examples/toy.py    # the score learned in three ways, beside the exact one: some 4 minutes on two cores
+python examples/toy.py    # the score learned in three ways, beside the exact one: two minutes on two cores
 """
 
 import pathlib
