@@ -4,9 +4,10 @@ On noisy Lorenz-63, on the toy problem, and on heat of 16 × 16 pixels with the 
 kind, at 100, 10 and 1 % of the trajectories, and with a quarter or a tenth of the steps: the error of posterior samples
 (by the solver that belongs to the loss), the CPU seconds of training, and how noisy the gradients are.
 
-python benchmarks/losses.py         # Lorenz-63 and the toy
-python benchmarks/losses.py heat    # by the thin network
-python benchmarks/losses.py paper   # heat by the paper's
+python benchmarks/losses.py             # Lorenz-63 and the toy
+python benchmarks/losses.py heat        # by the thin network
+python benchmarks/losses.py paper       # heat by the paper's, from 100 and 10 % of the trajectories
+python benchmarks/losses.py paper few   # and from 1 % of them, and by few steps
 """
 
 import sys
@@ -160,11 +161,15 @@ def gradient_noise(reverse, loss, trained, paths, window, batch):
     return noise / sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(change))
 
 
-def rows(*problems):
+MANY, FEW = ((1.0, False), (0.1, False)), ((0.01, False), (1.0, True))  # shares of the trajectories, with few steps?
+
+
+def rows(*problems, data=MANY + FEW):
     for make in problems:
         problem = make()
         P, g, starts = problem.P, problem.g, problem.starts
-        for share, stride in ((1.0, 1), (0.1, 1), (0.01, 1), (1.0, problem.fewer)):
+        for share, long_steps in data:
+            stride = problem.fewer if long_steps else 1
             few = starts[: round(share * len(starts))]
             paths = sx.simulate(P + g, few, problem.ts[::stride], key=jr.split(KEY, 6)[2])
             common = None
@@ -190,6 +195,8 @@ if __name__ == "__main__":
         case ["heat"]:
             record("losses_heat", "python benchmarks/losses.py heat", rows(heat))
         case ["paper"]:
-            record("losses_paper", "python benchmarks/losses.py paper", rows(paper))
+            record("losses_paper", "python benchmarks/losses.py paper", rows(paper, data=MANY))
+        case ["paper", "few"]:
+            record("losses_paper_few", "python benchmarks/losses.py paper few", rows(paper, data=FEW))
         case _:
             sys.exit(__doc__)

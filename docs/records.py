@@ -224,27 +224,28 @@ def benchmark_losses() -> str:
 
 def benchmark_losses_heat() -> str:
     """The same by a thin convolutional network of fields that conduct heat."""
-    return _losses_of_fields("heat")
+    return _losses_of_fields({"heat": "heat"})
 
 
 def benchmark_losses_paper() -> str:
     """The same by the paper's network."""
-    return _losses_of_fields("paper")
+    return _losses_of_fields({"paper": "paper", "paper_few": "paper few"})
 
 
-def _losses_of_fields(network: str) -> str:
-    record = _read(f"benchmark_losses_{network}.json")
-    if record is None:
-        return _not_run(f"python benchmarks/losses.py {network}")
+def _losses_of_fields(runs: dict[str, str]) -> str:
+    records = [_read(f"benchmark_losses_{name}.json") for name in runs]
+    found = [record for record in records if record is not None]
+    if len(found) < len(runs):
+        return " ".join(_not_run(f"python benchmarks/losses.py {how}") for how in runs.values())
     heads = ("trajectories", "steps", "loss", "mean off, sd", "variance ratio", "training, CPU s", "gradient noise")
     cells = []
-    for row in record["rows"]:
+    for row in (row for record in found for row in record["rows"]):
         least, most = row["variance"]
         what = [f"{row['trajectories']:,}", str(row["steps"]), row["loss"], f"{row['mean off']:.2f}"]
         cells.append(
             [*what, f"{least:.2f} to {most:.2f}", f"{row['training CPU s']:.0f}", f"{row['gradient noise']:.3g}"]
         )
-    return unbroken(markdown(heads, cells)) + f"\n\n{_source(record)}"
+    return "\n\n".join([unbroken(markdown(heads, cells)), " ".join(map(_source, found))])
 
 
 def benchmark_kuramoto_sivashinsky() -> str:
