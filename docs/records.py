@@ -192,6 +192,17 @@ def buoyancy_figures() -> str:
     return _figures("buoyancy", captions)
 
 
+def gallery() -> str:
+    """One figure of each problem."""
+    shown = {
+        "buoyancy": {"backwards.gif": "buoyancy_animation"},
+        "turbulence": {"backwards.gif": "turbulence_animation"},
+        "heat": {"gallery.png": "gallery"},
+        "toy": {"paths.png": "paths"},
+    }
+    return "\n\n".join(_figures(folder, captions) for folder, captions in shown.items())
+
+
 def benchmark_store() -> str:
     """Reading a store, and training on it beside memory."""
     return _simple("benchmark_store.json", "python benchmarks/store.py")
