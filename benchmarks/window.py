@@ -2,9 +2,9 @@
 
 python benchmarks/window.py
 
-Batch 512, windows of 2, 10 and 100 states, the toy problem's network, alone and between moments (`nn.Whitened`; by hand
-the same network, without its guard). Run time and compile time as ratios; and the peak memory of windows of 10, 100 and
-500 states, by default and with few checkpoints.
+Batch 512, windows of 2, 10 and 100 states, the toy problem's network, alone and between moments (`nn.Whitened`, with
+its guard and without; by hand there is none). Run time and compile time as ratios; and the peak memory of windows of
+10, 100 and 500 states, by default and with few checkpoints.
 """
 
 import diffrax as dfx
@@ -128,14 +128,17 @@ def against_hand(what, size, net, hand, f):
 def main():
     net = sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(2))
     wide = sx.Trajectories(0.1 * jr.normal(jr.key(3), (64, 41)), DT * 26 * np.arange(41))  # no window is outside
-    between = sx.nn.Whitened(sx.nn.MLP(key=jr.key(2)), wide)
+    inner = sx.nn.MLP(key=jr.key(2))
+    between = {"": sx.nn.Whitened(inner, wide), ", no guard": sx.nn.Whitened(inner, wide, guard=False)}
     euler, heun = (by_hand, with_smdpx(EULERS)), (heun_by_hand, with_smdpx(sx.WindowLoss()))
     rows = []
     for which, sizes, (hand, f) in (("", (2, 10, 30, 100, 500), euler), (", Heun", (2, 10, 100), heun)):
         for size in sizes:
             rows.append(against_hand(f"value and gradient{which}", size, net, hand, f))
-        for size in (2, 10, 100):
-            rows.append(against_hand(f"value and gradient{which}, between moments", size, between, hand, f))
+        for guard, whitened in between.items():
+            for size in (2, 10, 100):
+                what = f"value and gradient{which}, between moments{guard}"
+                rows.append(against_hand(what, size, whitened, hand, f))
     params, static = eqx.partition(net, eqx.is_inexact_array)
     rows += [*alternatives(params, static)]
     for size in (10, 100, 500):
