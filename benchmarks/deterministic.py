@@ -21,17 +21,16 @@ P = sx.Drift(lambda t, x, args: -x)
 
 def with_noise(g):
     """Mean and deviation of x₀ for x_T, if noise g acts all along the path."""
-    along = g**2 * (1 - np.exp(-2 * T)) / 2
-    gain = np.exp(-T) / (np.exp(-2 * T) + along)
-    return float(gain * X_T), float(np.sqrt(1 - gain * np.exp(-T)))
+    x0 = sx.exact.OUMixture(-1.0, g, sx.exact.GaussianMixture([0.0], covariances=1.0)).posterior(T, X_T)
+    return float(x0.mean()), float(jnp.sqrt(x0.covariance()))
 
 
 def draws(C, solver, g, steps):
     """Those for x_T, and those for all end states."""
     ts, blur = np.linspace(0, T, steps + 1), g**2 * T / steps
     s = sx.Score(lambda t, x, args: -x / (jnp.exp(-2 * t) + blur), sx.Diffusion(g))
-    ends = jnp.concatenate([jnp.full(DRAWS, X_T), np.exp(-T) * jr.normal(jr.key(0), (DRAWS,))])
-    ends = ends.at[DRAWS:].add(np.sqrt(blur) * jr.normal(jr.key(2), (DRAWS,)))
+    blurred = np.sqrt(np.exp(-2 * T) + blur) * jr.normal(jr.key(0), (DRAWS,))
+    ends = jnp.concatenate([jnp.full(DRAWS, X_T), blurred])
     x0 = sx.solve(-P + C * s + sx.Diffusion(g), ends, ts[::-1], key=jr.key(1), solver=solver)[:, -1]
     return np.asarray(x0[:DRAWS]), np.asarray(x0[DRAWS:])
 

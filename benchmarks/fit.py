@@ -22,6 +22,7 @@ from _measure import record
 import smdpx as sx
 
 BATCH, DT, LAMBDA, G, TIMES, PATHS = 256, 0.02, 7.0, 0.03, 501, 2500
+g = sx.Diffusion(G)
 
 
 def drift(t, x, args):
@@ -95,8 +96,9 @@ def timed(f):
     return time.perf_counter() - start
 
 
-def rates(window, updates, reverse, net, paths):
+def rates(window, updates, net, paths):
     """Updates a second of both, in turn, and what they wait for."""
+    reverse = -sx.Drift(drift) + 2 * sx.Score(net, g)
     hand = lambda window, updates: by_hand(window, updates, paths.x, jnp.asarray(paths.ts), net)  # noqa: E731
     fit = lambda stages, **how: sx.fit(reverse, paths, key=jr.key(2), loss=EULERS, curriculum=stages, **how)  # noqa: E731
     run = hand(window, updates)
@@ -126,9 +128,8 @@ def rates(window, updates, reverse, net, paths):
 
 def main():
     ts = jnp.asarray(DT * np.arange(TIMES), jnp.float32)
-    g, P = sx.Diffusion(G), sx.Drift(drift)
     x0 = jnp.where(jnp.arange(PATHS) % 2 == 0, 1.0, -1.0)
-    paths = sx.simulate(P + g, x0, ts, key=jr.key(0), solver=dfx.Euler())
+    paths = sx.simulate(sx.Drift(drift) + g, x0, ts, key=jr.key(0), solver=dfx.Euler())
     alone, inner = sx.nn.MLP(x_scale=0.1, out_scale=1 / G, key=jr.key(1)), sx.nn.MLP(key=jr.key(1))
     networks = {
         "MLP": alone,
@@ -136,7 +137,7 @@ def main():
         "between moments, no guard": sx.nn.Whitened(inner, paths, guard=False),
     }
     rows = [
-        {"network": name} | rates(window, updates, -P + 2 * sx.Score(net, g), net, paths)
+        {"network": name} | rates(window, updates, net, paths)
         for name, net in networks.items()
         for window, updates in ((2, 20_000), (10, 3_000))
     ]

@@ -235,19 +235,21 @@ def benchmark_losses() -> str:
 
 def benchmark_losses_heat() -> str:
     """The same by a thin convolutional network of fields that conduct heat."""
-    return _losses_of_fields({"heat": "heat"})
+    return _losses_of_fields("heat")
 
 
 def benchmark_losses_paper() -> str:
     """The same by the paper's network."""
-    return _losses_of_fields({"paper": "paper", "paper_few": "paper few"})
+    return _losses_of_fields("paper", "paper few")
 
 
-def _losses_of_fields(runs: dict[str, str]) -> str:
-    records = [_read(f"benchmark_losses_{name}.json") for name in runs]
-    found = [record for record in records if record is not None]
-    if len(found) < len(runs):
-        return " ".join(_not_run(f"python benchmarks/losses.py {how}") for how in runs.values())
+def _losses_of_fields(*runs: str) -> str:
+    found: list[dict[str, Any]] = []
+    for run in runs:
+        record = _read(f"benchmark_losses_{run.replace(' ', '_')}.json")
+        if record is None:
+            return _not_run(f"python benchmarks/losses.py {run}")
+        found.append(record)
     heads = ("trajectories", "steps", "loss", "mean off, sd", "variance ratio", "training, CPU s", "gradient noise")
     cells = []
     for row in (row for record in found for row in record["rows"]):

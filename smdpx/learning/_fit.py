@@ -194,8 +194,9 @@ def _check(equation: Any, parts: Parts, paths: Any, loss: Any, curriculum: Any, 
     check_sharding(sharding, [stage.batch // windows for stage in curriculum], loss)
     if not 0 <= average < 1:
         raise ValueError(f"`average` is a decay in [0, 1); got {average}.")
-    validate.check_drifts(equation, *paths.samples())
-    warn_of_another_resolution(equation, paths.samples()[0], parts.drifts(equation))
+    states, args = paths.samples()  # of a store, read from its files
+    validate.check_drifts(equation, states, args)
+    warn_of_another_resolution(equation, states, parts.drifts(equation))
     loss.check_data(equation, paths, curriculum)
     solver = loss.unrolls_by(equation)
     _warn_of_eulers_data(paths.made_by(), solver)
@@ -213,7 +214,7 @@ def _check(equation: Any, parts: Parts, paths: Any, loss: Any, curriculum: Any, 
             times = paths.span()
             score.check_times(*times)
             if score.has_reference:
-                warn_of_growth(equation, times, paths.samples()[1])
+                warn_of_growth(equation, times, args)
         if loss.coefficient and validate.is_concrete(coefficient) and float(coefficient) != loss.coefficient:
             warnings.warn(
                 f"`{type(loss).__name__}` is minimised by the drift with score coefficient {loss.coefficient}, so "
@@ -260,13 +261,14 @@ def _how(
 ) -> Trained:
     """What the score is to remember of its training."""
     solver = loss.unrolls_by(equation)
+    states, args = paths.samples()
     return Trained(
         _trained_steps(paths, strides),
         None if solver is None else type(solver),
         tuple((stage.window, stage.stride, stage.updates) for stage in curriculum),
         paths.span() if validate.is_concrete(paths.ts) else None,
-        paths.samples()[1] is not None,
-        shapes_of(paths.samples()[0]),
+        args is not None,
+        shapes_of(states),
     )
 
 
